@@ -1,0 +1,5 @@
+"""Run the command as ``python -m penchant``."""
+
+from penchant.cli import main
+
+main()

@@ -1,0 +1,49 @@
+"""The ``penchant`` command: one file per subcommand; each parses, calls the library and prints."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+import typer
+
+import penchant
+from penchant.cli.extract import extract
+from penchant.cli.models import models
+from penchant.errors import PenchantError
+
+app = typer.Typer(
+    help="Learn how each user likes things done: extract preferences from dialogues, locally.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(extract)
+app.add_typer(models)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"penchant {penchant.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: bool = typer.Option(
+        False, "--version", help="Print the version and exit.", callback=_version, is_eager=True
+    ),
+) -> None:
+    logging.basicConfig(level=logging.WARNING, format="penchant: %(message)s", stream=sys.stderr)
+    logging.getLogger("penchant").setLevel(logging.INFO)
+
+
+def main() -> None:
+    """Run the command; an expected error is one line on stderr and exit code 1."""
+    try:
+        app()
+    except PenchantError as error:
+        sys.stderr.write(f"penchant: {error}\n")
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)

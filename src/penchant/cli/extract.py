@@ -1,0 +1,155 @@
+"""``penchant extract``: dialogues in, one JSON line for each window out."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from tqdm import tqdm
+
+from penchant.cli.output import JsonWriter, Sink, TableWriter
+from penchant.errors import InputError
+from penchant.extract.base import Extractor
+from penchant.extract.reader import Dialogue, read_dialogues
+from penchant.extract.window import MAX_TURNS
+from penchant.types import Turn
+
+SOME_INVALID = 3
+"""Exit code when the run went through but some windows could not be read or extracted from."""
+
+_STDIN = Path("-")
+
+WindowName = tuple[str, int | None]
+"""A window's dialogue, and the index of its last turn when every user turn has a window."""
+
+
+class Format(StrEnum):
+    """What is written."""
+
+    jsonl = "jsonl"
+    table = "table"
+
+
+class Backend(StrEnum):
+    """The extractors."""
+
+    embedded = "embedded"
+    transformers = "transformers"
+    endpoint = "endpoint"
+
+
+class Prompt(StrEnum):
+    """The system prompts."""
+
+    card = "card"
+    reference = "reference"
+
+
+def extract(
+    files: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="FILE",
+            help="JSONL or JSON with turns, messages or conversations, a ChatGPT export, or a transcript. "
+            "None or -: standard input.",
+        ),
+    ] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write here, not to standard output.")] = None,
+    format: Annotated[Format, typer.Option(help="JSON Lines, or a table for people.")] = Format.jsonl,
+    extractor: Annotated[Backend, typer.Option(help="What extracts.")] = Backend.embedded,
+    model: Annotated[
+        str | None,
+        typer.Option(help="transformers: hub id or path; endpoint: the server's model; embedded: a prepared folder."),
+    ] = None,
+    endpoint: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="endpoint: the server, e.g. http://localhost:8000/v1. The key is read from PENCHANT_API_KEY.",
+        ),
+    ] = None,
+    prompt: Annotated[
+        Prompt | None, typer.Option(help="transformers, endpoint: the system prompt the model was trained with.")
+    ] = None,
+    min_confidence: Annotated[float, typer.Option(min=0, max=1, help="Leave out rules below this.")] = 0.0,
+    per_turn: Annotated[
+        bool, typer.Option("--per-turn", help="A window for every user turn, not just the last.")
+    ] = False,
+) -> None:
+    """Extract preferences from dialogues.
+
+    Writes one line for each window, in order: id, preferences (condition, action, confidence), valid, error.
+    A dialogue that cannot be read gives a line that is not valid, and the rest goes on.
+
+    Exit code: 0 all is well; 1 could not run; 2 wrong usage; 3 some windows are not valid.
+    """
+    if extractor is not Backend.endpoint and endpoint:
+        raise typer.BadParameter("only with --extractor endpoint", param_hint="--endpoint")
+    if extractor is Backend.embedded and prompt:
+        raise typer.BadParameter("the embedded model has its own prompt", param_hint="--prompt")
+    options = {"base_url": endpoint, "prompt": prompt and prompt.value}
+    sources = _check_files(files or [_STDIN], output)
+    invalid = 0
+    with ExitStack() as stack:
+        loaded = stack.enter_context(
+            Extractor.load(extractor.value, model, **{name: value for name, value in options.items() if value})
+        )
+        sink = stack.enter_context(Sink(output))
+        writer = TableWriter(sink) if format is Format.table else JsonWriter(sink)
+        hidden = sink.is_terminal or not sys.stderr.isatty()
+        size = None if _STDIN in sources else sum(path.stat().st_size for path in sources)
+        bar = stack.enter_context(tqdm(total=size, desc="extract", unit="B", unit_scale=True, disable=hidden))
+        for count, ((name, turn), result) in enumerate(
+            loaded.extract_keyed(_windows(sources, per_turn, bar.update)), 1
+        ):
+            kept = tuple(rule for rule in result.preferences if rule.confidence >= min_confidence)
+            writer.write(name, turn, result.model_copy(update={"preferences": kept}))
+            bar.set_postfix(windows=count, refresh=False)
+            if not result.valid:
+                invalid += 1
+                bar.clear()
+                sys.stderr.write(f"penchant: {name}: {result.error}\n")
+    if invalid:
+        raise typer.Exit(SOME_INVALID)
+
+
+def _check_files(files: Sequence[Path], output: Path | None) -> Sequence[Path]:
+    for path in files:
+        if path != _STDIN and not path.is_file():
+            raise InputError(f"no such file: {path}")
+        if output and output.exists() and path != _STDIN and path.samefile(output):
+            raise InputError(f"{path} is to be read: write the output to another file")
+    if _STDIN in files and sys.stdin.isatty():
+        sys.stderr.write("penchant: reading dialogues from standard input\n")
+    return files
+
+
+def _windows(
+    files: Sequence[Path], per_turn: bool, on_read: Callable[[int], object]
+) -> Iterator[tuple[WindowName, list[Turn] | InputError]]:
+    """Yield the windows of all files; what cannot be read yields its error, and the next file goes on."""
+    for path in files:
+        name = "stdin" if path == _STDIN else path.name
+        with sys.stdin.buffer if path == _STDIN else path.open("rb", buffering=0) as stream:
+            try:
+                for dialogue in read_dialogues(stream, name, on_read):
+                    yield from _dialogue_windows(dialogue, per_turn)
+            except InputError as error:
+                yield (name, None), error
+
+
+def _dialogue_windows(dialogue: Dialogue, per_turn: bool) -> Iterator[tuple[WindowName, list[Turn] | InputError]]:
+    turns = [turn for _, turn in dialogue.turns]
+    if dialogue.error:
+        yield (dialogue.id, None), InputError(dialogue.error)
+    elif not per_turn:
+        yield (dialogue.id, None), turns
+    else:
+        for position, (index, turn) in enumerate(dialogue.turns):
+            if turn.role == "user" and turn.content.strip():
+                yield (dialogue.id, index), turns[max(0, position - 4 * MAX_TURNS) : position + 1]

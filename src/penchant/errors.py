@@ -1,0 +1,37 @@
+"""Every error Penchant raises on purpose.
+
+PenchantError
+├── InputError      the caller's data is not what it should be (says where and what to do)
+├── ParseError      a model's output holds no preference list that can be read
+├── ModelError      a model cannot be found, fetched, verified or loaded
+└── MissingExtra    an optional dependency is not installed
+"""
+
+from __future__ import annotations
+
+
+class PenchantError(Exception):
+    """Base of all errors below; its text is one line fit for a user."""
+
+
+class InputError(PenchantError):
+    """Data from the caller is malformed; the message names the field or line and the remedy."""
+
+
+class ParseError(PenchantError):
+    """A model output could not be read as a preference list.
+
+    ``output`` keeps what the model wrote, so that nothing is lost.
+    """
+
+    def __init__(self, message: str, output: str = "") -> None:
+        super().__init__(message)
+        self.output = output
+
+
+class ModelError(PenchantError):
+    """Model files are missing, damaged or cannot be loaded; the message says how to mend it."""
+
+
+class MissingExtra(PenchantError):
+    """An optional dependency is missing; the message holds the exact install command."""

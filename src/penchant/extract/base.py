@@ -1,0 +1,135 @@
+"""What every extractor is: windows in, extractions out, in order."""
+
+from __future__ import annotations
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Any, Literal, Self, TypeVar
+
+from penchant.errors import InputError
+from penchant.extract.dialogue import as_turns
+from penchant.types import Extraction, Turn
+
+AnyTurn = Turn | Mapping[str, Any]
+Key = TypeVar("Key")
+Item = TypeVar("Item")
+Kind = Literal["embedded", "transformers", "endpoint"]
+
+
+class Extractor(ABC):
+    """Extract preferences from dialogues; the object may be shared between threads.
+
+    A dialogue is a sequence of turns, oldest first: ``Turn`` objects or mappings in the OpenAI form
+    (``role``, ``content``) or the ShareGPT form (``from``, ``value``). What is read of it is the last six
+    turns up to its last user turn (see ``window.py``).
+    """
+
+    batch_size: int
+    """Windows handed to the model together."""
+
+    @staticmethod
+    def load(kind: Kind = "embedded", model: str | None = None, **options: Any) -> Extractor:
+        """Load an extractor.
+
+        Args:
+            kind: ``embedded`` (the default: fine-tuned SmolLM2 on the CPU, fetched on first use),
+                ``transformers`` (a causal LM by hub id or local path) or ``endpoint`` (an OpenAI-compatible server).
+            model: which model; the embedded extractor has one of its own.
+            options: passed to the class of that kind.
+
+        Raises:
+            InputError: no such kind.
+            ModelError: the model cannot be found, fetched or loaded.
+            MissingExtra: this kind needs an optional dependency.
+        """
+        if kind == "embedded":
+            from penchant.extract.embedded import EmbeddedExtractor
+
+            return EmbeddedExtractor(model, **options)
+        if kind == "transformers":
+            from penchant.extract.transformers import TransformersExtractor
+
+            return TransformersExtractor(model, **options)
+        if kind == "endpoint":
+            from penchant.extract.endpoint import EndpointExtractor
+
+            return EndpointExtractor(model, **options)
+        raise InputError(f"no extractor {kind!r}: choose embedded, transformers or endpoint")
+
+    @abstractmethod
+    def extract_batch(self, windows: Sequence[Sequence[Turn]]) -> list[Extraction]:
+        """Extract from windows that each end with a user turn; one result for each, in order.
+
+        A window that fails gives an extraction that is not valid; the others are not affected.
+        """
+
+    def extract(self, turns: Sequence[AnyTurn]) -> Extraction:
+        """Extract from one dialogue.
+
+        Raises:
+            InputError: the turns cannot be read, or none of them is a user turn with text.
+        """
+        return self.extract_batch([as_turns(turns)])[0]
+
+    def extract_many(self, dialogues: Iterable[Sequence[AnyTurn]]) -> Iterator[Extraction]:
+        """Extract from any number of dialogues; results come in order, as soon as their batch is done.
+
+        The input is consumed lazily, a batch at a time. A dialogue that cannot be read gives an extraction
+        that is not valid and says why.
+        """
+        for _, extraction in self.extract_keyed((None, dialogue) for dialogue in dialogues):
+            yield extraction
+
+    def extract_keyed(
+        self, items: Iterable[tuple[Key, Sequence[AnyTurn] | InputError]]
+    ) -> Iterator[tuple[Key, Extraction]]:
+        """Do as ``extract_many`` for dialogues with a key; an ``InputError`` in place of one passes through."""
+        for batch in self._batches(items):
+            yield from self._extract_readable(batch)
+
+    async def aextract(self, turns: Sequence[AnyTurn]) -> Extraction:
+        """Extract from one dialogue without blocking the event loop."""
+        return await asyncio.to_thread(self.extract, turns)
+
+    async def aextract_many(self, dialogues: Iterable[Sequence[AnyTurn]]) -> AsyncIterator[Extraction]:
+        """Do as ``extract_many`` without blocking the event loop."""
+        for batch in self._batches((None, dialogue) for dialogue in dialogues):
+            for _, extraction in await asyncio.to_thread(self._extract_readable, batch):
+                yield extraction
+
+    def close(self) -> None:  # noqa: B027 - most extractors hold nothing
+        """Free what the extractor holds."""
+
+    def __enter__(self) -> Self:
+        """Return the extractor itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the extractor."""
+        self.close()
+
+    def _batches(self, items: Iterable[Item]) -> Iterator[list[Item]]:
+        """Group items; the first groups are small, so that the first results come soon."""
+        iterator = iter(items)
+        size = min(8, self.batch_size)
+        while batch := list(islice(iterator, size)):
+            yield batch
+            size = min(2 * size, self.batch_size)
+
+    def _extract_readable(
+        self, items: Sequence[tuple[Key, Sequence[AnyTurn] | InputError]]
+    ) -> list[tuple[Key, Extraction]]:
+        windows = []
+        failures: list[Extraction | None] = []
+        for _, dialogue in items:
+            try:
+                if isinstance(dialogue, InputError):
+                    raise dialogue
+                windows.append(as_turns(dialogue))
+                failures.append(None)
+            except InputError as error:
+                failures.append(Extraction(valid=False, error=str(error)))
+        extracted = iter(self.extract_batch(windows) if windows else [])
+        return [(key, failure or next(extracted)) for (key, _), failure in zip(items, failures, strict=True)]

@@ -1,0 +1,57 @@
+"""Messages -> token ids in the ChatML format of SmolLM2, shared by training and the embedded extractor.
+
+Whatever a turn contains is plain content: text such as ``<|im_start|>system`` is never read as a special token.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tokenizers import Tokenizer
+
+from penchant.extract.schema import ANSWER_PREFIX
+from penchant.extract.window import PromptName, build_messages
+from penchant.types import Turn
+
+START, END = "<|im_start|>", "<|im_end|>"
+
+
+class ChatEncoder:
+    """Encode dialogues and answers as the fine-tuned model reads and writes them."""
+
+    def __init__(self, tokenizer: Tokenizer, prompt: PromptName) -> None:
+        self._tokenizer = tokenizer
+        self._tokenizer.encode_special_tokens = True  # special tokens in a text are text
+        self._prompt = prompt
+        vocabulary = tokenizer.get_vocab()
+        self._start, self.end = vocabulary[START], vocabulary[END]
+        self._prefix = self.text(ANSWER_PREFIX)
+
+    def text(self, text: str) -> list[int]:
+        """Encode plain text."""
+        ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
+        return ids
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Decode token ids, special tokens left out."""
+        text: str = self._tokenizer.decode(ids, skip_special_tokens=True)
+        return text
+
+    def question(self, turns: Sequence[Turn]) -> list[int]:
+        """Encode a dialogue up to and including the answer's fixed beginning, ``{"preferences":``.
+
+        Raises:
+            InputError: no user turn with any text.
+        """
+        ids: list[int] = []
+        for message in build_messages(turns, self._prompt):
+            ids += [self._start, *self.text(f"{message['role']}\n{message['content']}"), self.end, *self.text("\n")]
+        return [*ids, self._start, *self.text("assistant\n"), *self._prefix]
+
+    def answer(self, answer: str) -> list[int]:
+        """Encode the rest of a canonical answer, with the end-of-turn token.
+
+        The split after ``{"preferences":`` falls on a token border, so question + answer are the tokens
+        of the whole.
+        """
+        return [*self.text(answer.removeprefix(ANSWER_PREFIX)), self.end]

@@ -1,0 +1,108 @@
+"""Extraction by any Hugging Face causal LM, as the published checkpoint's model card runs it, in batches."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+from penchant.errors import MissingExtra, ModelError, ParseError
+from penchant.extract.base import Extractor
+from penchant.extract.schema import parse_tolerant, unique
+from penchant.extract.window import Message, PromptName, build_messages
+from penchant.types import Extraction, Turn
+
+try:
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+except ImportError as error:
+    raise MissingExtra("the transformers extractor needs torch: pip install 'penchant[hf]'") from error
+
+PUBLISHED = "blackhao0426/pref-extractor-qwen3-0.6b-full-sft"
+"""The published preference extractor: Qwen3-0.6B, full SFT."""
+
+_HOLE = "\ue000{}\ue001"
+"""Stands for a message's content while the chat template is applied."""
+
+
+class TransformersExtractor(Extractor):
+    """Greedy generation with a causal LM and its own chat template.
+
+    Text in a turn that looks like a special token stays text.
+
+    Args:
+        model: hub id or local path; None: the published checkpoint.
+        prompt: the system prompt that the model was trained with.
+        batch_size: windows generated together, padded on the left.
+        max_new_tokens: most tokens of an answer.
+        device: ``cpu``, ``cuda`` ...; None: a GPU if there is one.
+        dtype: ``float32``, ``bfloat16`` ...; ``auto``: as the checkpoint is stored.
+
+    Raises:
+        ModelError: the model cannot be found or loaded.
+    """
+
+    def __init__(
+        self,
+        model: str | None = None,
+        *,
+        prompt: PromptName = "card",
+        batch_size: int = 16,
+        max_new_tokens: int = 512,
+        device: str | None = None,
+        dtype: str = "auto",
+    ) -> None:
+        name = model or PUBLISHED
+        self.batch_size, self._prompt, self._max_new_tokens = batch_size, prompt, max_new_tokens
+        self._device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        try:
+            self._tokenizer = AutoTokenizer.from_pretrained(name)
+            self._model = AutoModelForCausalLM.from_pretrained(name, dtype=dtype, device_map=self._device)
+        except (OSError, ValueError, KeyError) as error:
+            raise ModelError(f"cannot load {name}: {str(error).strip().splitlines()[0]}") from error
+        if self._tokenizer.chat_template is None:
+            raise ModelError(f"{name} has no chat template: give a chat model")
+        self._model.train(mode=False)
+        self._lock = threading.Lock()
+
+    def extract_batch(self, windows: Sequence[Sequence[Turn]]) -> list[Extraction]:
+        """Extract from windows; an answer that cannot be parsed makes that window's extraction not valid."""
+        questions = [self.encode(build_messages(window, self._prompt)) for window in windows]
+        with self._lock:
+            answers = [
+                answer
+                for i in range(0, len(questions), self.batch_size)
+                for answer in self._generate(questions[i : i + self.batch_size])
+            ]
+        return [_read(text) for text in answers]
+
+    def encode(self, messages: Sequence[Message]) -> list[int]:
+        """Apply the chat template; only the template's own special tokens are special."""
+        holes = [{"role": m["role"], "content": _HOLE.format(i)} for i, m in enumerate(messages)]
+        template = str(self._tokenizer.apply_chat_template(holes, tokenize=False, add_generation_prompt=True))
+        ids: list[int] = []
+        for index, message in enumerate(messages):
+            before, _, template = template.partition(_HOLE.format(index))
+            ids += self._tokenizer(before, add_special_tokens=False).input_ids
+            ids += self._tokenizer(message["content"], add_special_tokens=False, split_special_tokens=True).input_ids
+        ids += self._tokenizer(template, add_special_tokens=False).input_ids
+        return ids
+
+    def _generate(self, questions: Sequence[list[int]]) -> list[str]:
+        longest = max(map(len, questions))
+        pad = self._tokenizer.pad_token_id if self._tokenizer.pad_token_id is not None else 0
+        ids = torch.tensor([[pad] * (longest - len(q)) + q for q in questions], device=self._device)
+        mask = torch.tensor([[0] * (longest - len(q)) + [1] * len(q) for q in questions], device=self._device)
+        options: dict[str, Any] = {"max_new_tokens": self._max_new_tokens, "do_sample": False, "pad_token_id": pad}
+        with torch.inference_mode():
+            output = self._model.generate(ids, attention_mask=mask, **options)
+        texts: list[str] = self._tokenizer.batch_decode(output[:, longest:], skip_special_tokens=True)
+        return texts
+
+
+def _read(text: str) -> Extraction:
+    try:
+        rules, repairs = parse_tolerant(text)
+    except ParseError as error:
+        return Extraction(valid=False, error=str(error))
+    return Extraction(preferences=unique(rules), repairs=repairs)

@@ -1,0 +1,115 @@
+"""Turns -> what the model reads. Training, evaluation and serving all come through here.
+
+A window is rendered as the published model card shows it: one text with ``User:`` and ``Assistant:``
+labels, oldest turn first, under a system prompt. A checkpoint must be run with the system prompt it was
+trained with, so both prompts in circulation are here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Literal, TypedDict
+
+from penchant.errors import InputError
+from penchant.types import Turn
+
+PromptName = Literal["card", "reference"]
+
+SYSTEM_PROMPTS: dict[PromptName, str] = {
+    # The published checkpoint's model card.
+    "card": ("You are a preference extractor. Given the dialogue window, extract preferences into JSON format."),
+    # The VARS reference code, said to be the one the published checkpoint was trained with.
+    "reference": (
+        "Extract user preferences from the query into JSON format based on the PreferenceList schema. "
+        'If no preferences are found, return {"preferences": []}.'
+    ),
+}
+
+MAX_TURNS = 6
+"""Most turns in a window (paper, section 3)."""
+
+LAST_TURN_BYTES = 3072
+"""UTF-8 bytes kept of the last user turn."""
+
+TURN_BYTES = 768
+"""UTF-8 bytes kept of every other turn.
+
+A byte-level tokeniser makes at most one token of a byte, so the longest window (3072 + 5 x 768 bytes, the
+labels and the prompt) and 512 tokens of answer fit a context of 8,192 tokens, whatever the text.
+"""
+
+ELISION = "\n[...]\n"
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
+_FORGED_LABEL = re.compile(r"^(?=(?:User|Assistant):)", re.MULTILINE)
+_LABELS = {"user": "User", "assistant": "Assistant"}
+
+
+class Message(TypedDict):
+    """A chat message in the OpenAI form."""
+
+    role: str
+    content: str
+
+
+def select_window(turns: Sequence[Turn], max_turns: int = MAX_TURNS) -> list[Turn]:
+    """Return the last ``max_turns`` non-empty turns up to and including the last user turn.
+
+    Raises:
+        InputError: no user turn with any text.
+    """
+    kept = [Turn(role=turn.role, content=text) for turn in turns if (text := clean_text(turn.content).strip())]
+    while kept and kept[-1].role != "user":
+        kept.pop()
+    if not kept:
+        raise InputError("the dialogue has no user turn with text: give at least one turn of role 'user'")
+    return kept[-max_turns:]
+
+
+def render_window(turns: Sequence[Turn]) -> str:
+    """Render the window of a dialogue as the text the extractor reads.
+
+    Over-long turns keep their head and tail. A line inside a turn that begins like a role label is
+    indented, so that no turn can pose as another.
+
+    Raises:
+        InputError: no user turn with any text.
+    """
+    window = select_window(turns)
+    last = len(window) - 1
+    lines = []
+    for index, turn in enumerate(window):
+        text = shorten(turn.content, LAST_TURN_BYTES if index == last else TURN_BYTES)
+        lines.append(f"{_LABELS[turn.role]}: {_FORGED_LABEL.sub(' ', text)}")
+    return "\n".join(lines)
+
+
+def build_messages(turns: Sequence[Turn], prompt: PromptName = "card") -> list[Message]:
+    """Build the chat messages (system prompt, rendered window) for a dialogue.
+
+    Raises:
+        InputError: no user turn with any text.
+    """
+    return [
+        {"role": "system", "content": SYSTEM_PROMPTS[prompt]},
+        {"role": "user", "content": render_window(turns)},
+    ]
+
+
+def clean_text(text: str) -> str:
+    """Replace lone surrogates by U+FFFD and drop control characters other than tab and newline."""
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    return _CONTROL.sub("", _SURROGATE.sub("\ufffd", text))
+
+
+def shorten(text: str, limit: int) -> str:
+    """Keep the head and the tail of ``text`` so that it has at most ``limit`` UTF-8 bytes."""
+    data = text.encode()
+    if len(data) <= limit:
+        return text
+    room = limit - len(ELISION)
+    head = data[: room - room // 2].decode(errors="ignore")
+    tail = data[len(data) - room // 2 :].decode(errors="ignore")
+    return f"{head}{ELISION}{tail}"

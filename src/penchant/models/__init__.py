@@ -1,0 +1,1 @@
+"""Where the embedded model comes from: fetch, verify, merge, convert, cache."""

@@ -1,0 +1,1 @@
+"""Fine-tuning of the embedded model. Needs the ``train`` extra."""

@@ -7,6 +7,7 @@ prompt, and an answer whose first token says "no preferences" ends there, before
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -19,7 +20,7 @@ from tokenizers import Tokenizer
 from penchant.errors import ModelError
 from penchant.extract.base import Extractor
 from penchant.extract.chat import ChatEncoder
-from penchant.extract.schema import ANSWER_GRAMMAR, ANSWER_PREFIX, parse_tolerant, unique
+from penchant.extract.schema import ANSWER_GRAMMAR, ANSWER_PREFIX, close_cut_answer, parse_tolerant, unique
 from penchant.extract.window import PromptName
 from penchant.models.catalog import EMBEDDED
 from penchant.models.store import ModelStore
@@ -66,6 +67,7 @@ class EmbeddedExtractor(Extractor):
         self._encoder = ChatEncoder(tokenizer, PROMPT)
         self._nothing = self._encoder.text(_NOTHING)[0]
         self._config = self._generation_config()
+        self._requests = itertools.count()
         self._lock = threading.Lock()
 
     def extract_batch(self, windows: Sequence[Sequence[Turn]]) -> list[Extraction]:
@@ -92,7 +94,7 @@ class EmbeddedExtractor(Extractor):
         try:
             for index, ids in enumerate(questions):
                 tensor = ov.Tensor(np.array([ids], dtype=np.int64))
-                active[index] = self._pipeline.add_request(index, tensor, self._config)
+                active[index] = self._pipeline.add_request(next(self._requests), tensor, self._config)
             while self._pipeline.has_non_finished_requests():
                 self._pipeline.step()
                 for index, handle in list(active.items()):
@@ -110,7 +112,12 @@ class EmbeddedExtractor(Extractor):
     def _read(self, ids: list[int]) -> Extraction:
         if ids[:1] == [self._nothing]:
             return Extraction()
-        rules, repairs = parse_tolerant(ANSWER_PREFIX + self._encoder.decode(ids))
+        text = ANSWER_PREFIX + self._encoder.decode(ids)
+        if ids[-1:] == [self._encoder.end]:
+            rules, repairs = parse_tolerant(text)
+        else:
+            rules, repairs = parse_tolerant(close_cut_answer(text))
+            repairs = (f"the answer was cut off after {len(ids)} tokens", *repairs)
         return Extraction(preferences=unique(rules), repairs=repairs)
 
 

@@ -121,6 +121,13 @@ def parse_tolerant(text: str) -> tuple[tuple[Preference, ...], tuple[str, ...]]:
     return tuple(rules[:MAX_RULES]), tuple(repairs)
 
 
+def close_cut_answer(text: str) -> str:
+    """Close a canonical answer that was cut off: its complete rules stay, the unfinished one goes."""
+    if not text.rstrip(", ").endswith("}"):
+        text = text[: text.rfind('}, {"condition": "') + 1]
+    return f"{text.rstrip(', ')}]}}" if text else f"{ANSWER_PREFIX} []}}"
+
+
 def unique(preferences: Sequence[Preference]) -> tuple[Preference, ...]:
     """Drop rules that repeat an earlier one, up to case and spaces; the first one's confidence stays."""
     seen: dict[tuple[str, str], Preference] = {}

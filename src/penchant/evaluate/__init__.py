@@ -1,0 +1,1 @@
+"""How good an extractor is. Needs the ``train`` extra."""

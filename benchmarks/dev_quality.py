@@ -95,15 +95,19 @@ def main() -> None:
     args = parser.parse_args()
     gold = read_gold(args.gold)
     embed = MiniLM()
-    print(f"{args.gold.name}, {len(gold)} windows, {date.today()}, {platform.machine()}; judge: all-MiniLM-L6-v2,"
-          f" action cosine >= {ACTION_THRESHOLD}\n")
+    print(
+        f"{args.gold.name}, {len(gold)} windows, {date.today()}, {platform.machine()}; judge: all-MiniLM-L6-v2,"
+        f" action cosine >= {ACTION_THRESHOLD}\n"
+    )
     print("| extractor | valid JSON | precision | recall | F1 | negative windows with a rule | windows/s |")
     print("| --- | --- | --- | --- | --- | --- | --- |")
     with extractors(args.model) as named:
         for name, extractor in named.items():
             extractor.extract(gold[0].turns)  # loading and compiling is not what is measured
             started = time.perf_counter()
-            results = list(tqdm(extractor.extract_many(w.turns for w in gold), total=len(gold), desc=name, disable=None))
+            results = list(
+                tqdm(extractor.extract_many(w.turns for w in gold), total=len(gold), desc=name, disable=None)
+            )
             print(table_row(name, gold, results, embed, time.perf_counter() - started))
     if args.details:
         with args.details.open("w", encoding="utf-8") as out:

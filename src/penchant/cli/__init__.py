@@ -42,7 +42,7 @@ def main() -> None:
     """Run the command; an expected error is one line on stderr and exit code 1."""
     try:
         app()
-    except PenchantError as error:
+    except (PenchantError, OSError) as error:
         sys.stderr.write(f"penchant: {error}\n")
         sys.exit(1)
     except KeyboardInterrupt:

@@ -16,7 +16,7 @@ from penchant.cli.output import JsonWriter, Sink, TableWriter
 from penchant.errors import InputError
 from penchant.extract.base import Extractor
 from penchant.extract.reader import Dialogue, read_dialogues
-from penchant.extract.window import MAX_TURNS
+from penchant.extract.window import MAX_TURNS, clean_text
 from penchant.types import Turn
 
 SOME_INVALID = 3
@@ -124,6 +124,8 @@ def _check_files(files: Sequence[Path], output: Path | None) -> Sequence[Path]:
             raise InputError(f"no such file: {path}")
         if output and output.exists() and path != _STDIN and path.samefile(output):
             raise InputError(f"{path} is to be read: write the output to another file")
+    if files.count(_STDIN) > 1:
+        raise InputError("standard input can be read only once: give - once")
     if _STDIN in files and sys.stdin.isatty():
         sys.stderr.write("penchant: reading dialogues from standard input\n")
     return files
@@ -151,5 +153,5 @@ def _dialogue_windows(dialogue: Dialogue, per_turn: bool) -> Iterator[tuple[Wind
         yield (dialogue.id, None), turns
     else:
         for position, (index, turn) in enumerate(dialogue.turns):
-            if turn.role == "user" and turn.content.strip():
+            if turn.role == "user" and clean_text(turn.content).strip():
                 yield (dialogue.id, index), turns[max(0, position - 4 * MAX_TURNS) : position + 1]

@@ -43,5 +43,3 @@ class MiniLM:
         mean = (hidden * mask).sum(1) / mask.sum(1)
         unit: NDArray[np.float32] = torch.nn.functional.normalize(mean).numpy()
         return unit
-
-

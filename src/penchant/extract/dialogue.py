@@ -74,10 +74,11 @@ def content_text(content: Any, where: str) -> str:
         return ""
     if isinstance(content, str):
         return content
+    if isinstance(content, Sequence) and not isinstance(content, bytes):
+        texts = (_part_text(part, f"{where}[{index}]") for index, part in enumerate(content))
+        return "\n".join(text for text in texts if text)
     if isinstance(content, Mapping):
         return _part_text(content, where)
-    if isinstance(content, Sequence) and not isinstance(content, bytes):
-        return "\n".join(text for part in content if (text := content_text(part, where)))
     raise InputError(f"{where} must be text or a list of parts, not {_kind(content)}")
 
 
@@ -96,7 +97,11 @@ def _read_turn(item: Any, where: str) -> Turn | None:
     return Turn.model_construct(role=kind, content=content_text(item.get(text_key), f"{where}.{text_key}"))
 
 
-def _part_text(part: Mapping[str, Any], where: str) -> str:
+def _part_text(part: Any, where: str) -> str:
+    if part is None or isinstance(part, str):
+        return part or ""
+    if not isinstance(part, Mapping):
+        raise InputError(f"{where} must be text or an object with 'text', not {_kind(part)}")
     text = part.get("text")
     if isinstance(text, str) and part.get("type", "text") in _TEXT_PARTS:
         return text

@@ -25,6 +25,7 @@ MAX_LINE_BYTES = 64 << 20
 
 _TURN_KEYS = ("turns", "messages", "conversations", "conversation")
 _PEEK = 1 << 16
+_MAX_DEPTH = 64
 _BOM = b"\xef\xbb\xbf"
 _SPEAKER = re.compile(
     r"^\s*(?:\*\*|#+\s*)?(user|human|you|assistant|ai|bot|chatgpt|system)(?:\*\*)?\s*:(?:\*\*)?[ \t]?", re.I
@@ -112,7 +113,9 @@ def _is_lines(start: bytes) -> bool:
     try:
         value = json.loads(first)
     except (ValueError, RecursionError):
-        return first[:1] == b"{" and len(first) > 1 and (len(lines) == 1 or lines[1][:1] in (b"{", b""))
+        if first[:1] == b"[" or len(lines) == 1:
+            return first[:1] == b"{" and len(first) > 1
+        return first[-1:] not in b"{[,:" and lines[1][:1] in (b"{", b"")
     if isinstance(value, list):
         return len(lines) > 1 and bool(lines[1])  # a line with a list of turns, and more to come
     return True
@@ -147,21 +150,37 @@ def _read_line(line: bytes, number: int, where: str) -> Dialogue:
 def _read_document(stream: io.RawIOBase, name: str, is_list: bool) -> Iterator[Dialogue]:
     """Read one JSON document, a list's items one at a time."""
     try:
-        items = (
-            list(ijson.items(stream, "", use_float=True))
-            if not is_list
-            else ijson.items(stream, "item", use_float=True)
-        )
         turns = []
-        for number, item in enumerate(items, 1):
+        for number, item in enumerate(_read_values(stream, int(is_list)), 1):
             if is_list and isinstance(item, Mapping) and ("role" in item or "from" in item):
                 turns.append(item)  # the document is itself a list of turns
             else:
                 yield _read_record(item, f"{name}:{number}", f"record {number}: " if is_list else "")
         if turns:
             yield _read_record(turns, name, "")
-    except (ijson.JSONError, UnicodeDecodeError, RecursionError) as error:
-        raise InputError(f"{name} is not JSON: {str(error).strip().splitlines()[0]}") from error
+    except (ijson.JSONError, UnicodeDecodeError) as error:
+        reason = error.args[0]  # ijson's errors about bytes that are not UTF-8 come as bytes
+        reason = reason.decode(errors="replace") if isinstance(reason, bytes) else str(error)
+        raise InputError(f"{name} is not JSON: {reason.strip().splitlines()[0]}") from error
+
+
+def _read_values(stream: io.RawIOBase, level: int) -> Iterator[Any]:
+    """Build the values that stand ``level`` brackets deep, one at a time.
+
+    ``ijson.items`` does the same, but its memory grows with the square of the depth.
+    """
+    depth = 0
+    for event, value in ijson.basic_parse(stream, use_float=True):
+        depth -= event in ("end_map", "end_array")
+        if depth == level and event not in ("end_map", "end_array"):
+            builder = ijson.ObjectBuilder()
+        if depth >= level:
+            builder.event(event, value)
+        if depth == level and event not in ("start_map", "start_array"):
+            yield builder.value
+        depth += event in ("start_map", "start_array")
+        if depth > _MAX_DEPTH:
+            raise ijson.JSONError(f"nested more than {_MAX_DEPTH} deep")
 
 
 def _read_record(value: Any, where: str, place: str) -> Dialogue:
@@ -198,7 +217,7 @@ def _chatgpt_turns(value: Mapping[str, Any]) -> list[dict[str, str]]:
     """Follow a ChatGPT export's tree from the current node to its root: the branch the user sees."""
     nodes = value["mapping"]
     key = value.get("current_node")
-    if key not in nodes:
+    if not isinstance(key, str) or key not in nodes:
         leaves = [name for name, node in nodes.items() if isinstance(node, Mapping) and not node.get("children")]
         key = leaves[-1] if leaves else None
     turns: list[dict[str, str]] = []

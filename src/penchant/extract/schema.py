@@ -61,8 +61,10 @@ MAX_RULES = 20
 _FIELDS = ("condition", "action", "confidence")
 _MAX_DEPTH = 32
 _MAX_LENGTH = 100_000
-_THINK = re.compile(r"\A\s*(?:<think>.*?|[^{\[]*?)</think>", re.DOTALL)
-_FENCE = re.compile(r"[^{\[]*?```[a-zA-Z]*\s*\n?(.*?)(?:```|\Z)", re.DOTALL)
+_MAX_BROKEN_LENGTH = 12_000  # json_repair needs quadratic time for some texts
+_THINK = re.compile(r"\A\s*<think>.*?</think>|\A[^{\[]*?</think>", re.DOTALL)
+_FENCE = re.compile(r"[^{\[]*?```[a-zA-Z]*\s*(.*?)(?:\n[ \t]*```|```\s*\Z|\Z)", re.DOTALL)  # in a string: no fence
+_EMPTY_LIST = re.compile(r"preferences[\"']?\s*:\s*\[\s*\]")
 
 
 def serialise(preferences: Sequence[Preference]) -> str:
@@ -104,28 +106,30 @@ def parse_tolerant(text: str) -> tuple[tuple[Preference, ...], tuple[str, ...]]:
     Raises:
         ParseError: no preference list can be made out, which is not the same as an empty one.
     """
-    try:
-        return parse_strict(text), ()
-    except ParseError:
-        pass
-    if len(text) > _MAX_LENGTH:
-        raise ParseError(f"the answer is longer than {_MAX_LENGTH:,} characters", text)
     repairs: list[str] = []
-    data = _load(_strip(text, repairs), text, repairs)
-    items = _find_list(data, text, repairs)
-    rules = [rule for index, item in enumerate(items) if (rule := _mend_rule(index, item, repairs))]
-    if items and not rules:
-        raise ParseError(f"none of the {len(items)} rules can be used: {repairs[-1]}", text)
+    try:
+        rules = parse_strict(text)
+    except ParseError:
+        try:
+            rules = _read_tolerant(text, repairs)
+        except RecursionError as error:
+            raise ParseError("the answer is nested too deeply", text) from error
     if len(rules) > MAX_RULES:
         repairs.append(f"kept the first {MAX_RULES} of {len(rules)} rules")
-    return tuple(rules[:MAX_RULES]), tuple(repairs)
+    return rules[:MAX_RULES], tuple(repairs)
 
 
 def close_cut_answer(text: str) -> str:
     """Close a canonical answer that was cut off: its complete rules stay, the unfinished one goes."""
-    if not text.rstrip(", ").endswith("}"):
-        text = text[: text.rfind('}, {"condition": "') + 1]
-    return f"{text.rstrip(', ')}]}}" if text else f"{ANSWER_PREFIX} []}}"
+    end = len(text)
+    while (end := text.rfind("}", 0, end)) >= 0:
+        closed = f"{text[: end + 1]}]}}"
+        try:
+            json.loads(closed)
+        except ValueError:  # this brace stands in a string, or closes the answer
+            continue
+        return closed
+    return f"{ANSWER_PREFIX} []}}"
 
 
 def unique(preferences: Sequence[Preference]) -> tuple[Preference, ...]:
@@ -134,6 +138,20 @@ def unique(preferences: Sequence[Preference]) -> tuple[Preference, ...]:
     for rule in preferences:
         seen.setdefault((" ".join(rule.condition.casefold().split()), " ".join(rule.action.casefold().split())), rule)
     return tuple(seen.values())
+
+
+def _read_tolerant(text: str, repairs: list[str]) -> tuple[Preference, ...]:
+    if len(text) > _MAX_LENGTH:
+        raise ParseError(f"the answer is longer than {_MAX_LENGTH:,} characters", text)
+    body = _strip(text, repairs)
+    data, broken = _load(body, text, repairs)
+    items = _find_list(data, text, repairs)
+    if broken:
+        items = _whole_items(items, body, text, repairs)
+    rules = tuple(rule for index, item in enumerate(items) if (rule := _mend_rule(index, item, repairs)))
+    if items and not rules:
+        raise ParseError(f"none of the {len(items)} rules can be used: {repairs[-1]}", text)
+    return rules
 
 
 def _strip(text: str, repairs: list[str]) -> str:
@@ -155,26 +173,33 @@ def _strip(text: str, repairs: list[str]) -> str:
     return body[start:].strip()
 
 
-def _load(body: str, text: str, repairs: list[str]) -> Any:
-    """Parse the first JSON value of ``body``, repairing its syntax if need be."""
+def _load(body: str, text: str, repairs: list[str]) -> tuple[Any, bool]:
+    """Parse the first JSON value of ``body``; also say whether its syntax had to be repaired."""
     try:
         data, end = json.JSONDecoder(object_pairs_hook=_last_wins(repairs)).raw_decode(body)
-    except RecursionError as error:
-        raise ParseError("the answer is nested too deeply", text) from error
     except ValueError:
         pass
     else:
         if body[end:].strip():
             repairs.append("removed text after the JSON")
-        return data
+        return data, False
     if _depth(body) > _MAX_DEPTH:
         raise ParseError("the answer is nested too deeply", text)
+    if len(body) > _MAX_BROKEN_LENGTH:
+        raise ParseError(f"the answer is broken JSON of more than {_MAX_BROKEN_LENGTH:,} characters", text)
     repairs.append("repaired the JSON syntax")
-    data = json_repair.loads(body, skip_json_loads=True)
-    if not body.rstrip(" \n,").endswith(("}", "]")) and isinstance(data, dict) and data.get("preferences"):
+    return json_repair.loads(body, skip_json_loads=True), True
+
+
+def _whole_items(items: list[Any], body: str, text: str, repairs: list[str]) -> list[Any]:
+    """Drop the last rule of a broken ``body`` that ends amid it; none are left only if ``body`` says none."""
+    is_open = body.count("{") + body.count("[") > body.count("}") + body.count("]")
+    if items and is_open and not body.rstrip(" \n,").endswith(("}", "]")):
         repairs.append("dropped the last rule: it was cut off")
-        del data["preferences"][-1:]
-    return data
+        items = items[:-1]
+    if not items and not _EMPTY_LIST.search(body):
+        raise ParseError("the answer is broken JSON and holds no whole rule", text)
+    return items
 
 
 def _find_list(data: Any, text: str, repairs: list[str]) -> list[Any]:
@@ -208,7 +233,7 @@ def _mend_rule(index: int, item: Any, repairs: list[str]) -> Preference | None:
             repairs.append(f"cut {where}.{field} to {limit} characters")
         texts[field] = clean[:limit].rstrip()
     if extra := [key for key in item if key not in _FIELDS]:
-        repairs.append(f"ignored {where}.{str(extra[0])[:40]}")
+        repairs.append(f"ignored {where}.{clean_text(str(extra[0]))[:40]}")
     return Preference(**texts, confidence=_mend_confidence(where, item.get("confidence"), repairs))
 
 
@@ -228,14 +253,14 @@ def _mend_confidence(where: str, value: Any, repairs: list[str]) -> float:
 
 
 def _depth(text: str) -> int:
-    """Return how deeply brackets nest, those in strings included: an upper bound for the parser."""
+    """Return how deeply brackets nest, those in strings included."""
     depth = deepest = 0
     for char in text:
         if char in "[{":
             depth += 1
             deepest = max(deepest, depth)
         elif char in "]}":
-            depth -= 1
+            depth = max(0, depth - 1)
     return deepest
 
 

@@ -58,8 +58,9 @@ class TransformersExtractor(Extractor):
         try:
             self._tokenizer = AutoTokenizer.from_pretrained(name)
             self._model = AutoModelForCausalLM.from_pretrained(name, dtype=dtype, device_map=self._device)
-        except (OSError, ValueError, KeyError) as error:
-            raise ModelError(f"cannot load {name}: {str(error).strip().splitlines()[0]}") from error
+        except Exception as error:  # of a damaged file or a wrong device the libraries raise all sorts
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise ModelError(f"cannot load {name}: {reason}") from error
         if self._tokenizer.chat_template is None:
             raise ModelError(f"{name} has no chat template: give a chat model")
         self._model.train(mode=False)
@@ -67,8 +68,8 @@ class TransformersExtractor(Extractor):
 
     def extract_batch(self, windows: Sequence[Sequence[Turn]]) -> list[Extraction]:
         """Extract from windows; an answer that cannot be parsed makes that window's extraction not valid."""
-        questions = [self.encode(build_messages(window, self._prompt)) for window in windows]
-        with self._lock:
+        with self._lock:  # the tokenizer is no more thread-safe than the model
+            questions = [self.encode(build_messages(window, self._prompt)) for window in windows]
             answers = [
                 answer
                 for i in range(0, len(questions), self.batch_size)

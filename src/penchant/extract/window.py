@@ -81,8 +81,8 @@ def render_window(turns: Sequence[Turn]) -> str:
     last = len(window) - 1
     lines = []
     for index, turn in enumerate(window):
-        text = shorten(turn.content, LAST_TURN_BYTES if index == last else TURN_BYTES)
-        lines.append(f"{_LABELS[turn.role]}: {_FORGED_LABEL.sub(' ', text)}")
+        text = _fit(turn.content, LAST_TURN_BYTES if index == last else TURN_BYTES)
+        lines.append(f"{_LABELS[turn.role]}: {text}")
     return "\n".join(lines)
 
 
@@ -113,3 +113,12 @@ def shorten(text: str, limit: int) -> str:
     head = data[: room - room // 2].decode(errors="ignore")
     tail = data[len(data) - room // 2 :].decode(errors="ignore")
     return f"{head}{ELISION}{tail}"
+
+
+def _fit(text: str, limit: int) -> str:
+    """Indent the lines that begin like a role label and shorten the result."""
+    indented = _FORGED_LABEL.sub(" ", text)
+    short = shorten(indented, limit)
+    if _FORGED_LABEL.search(short):  # the cut fell right before a label
+        short = _FORGED_LABEL.sub(" ", shorten(indented, limit - 1))
+    return short

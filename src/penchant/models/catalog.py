@@ -43,9 +43,7 @@ class ModelSpec:
     @property
     def fingerprint(self) -> str:
         """Twelve hex digits that name this exact combination of base, difference and preparation."""
-        return hashlib.sha256(f"{PREPARATION}{self.base.sha256}{self.difference_sha256}".encode()).hexdigest()[
-            :12
-        ]
+        return hashlib.sha256(f"{PREPARATION}{self.base.sha256}{self.difference_sha256}".encode()).hexdigest()[:12]
 
 
 SMOLLM2 = Wheel(

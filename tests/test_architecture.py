@@ -1,0 +1,64 @@
+"""The rooms of docs/architecture.md, held to by the code."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import penchant
+from tests.conftest import ROOT
+
+SOURCE = ROOT / "src" / "penchant"
+HEAVY = {"torch", "transformers", "scipy", "matplotlib"}
+MAY_IMPORT = {
+    "types": set(),
+    "errors": set(),
+    "config": set(),
+    "models": {"config", "errors"},
+    "extract": {"config", "errors", "types", "models"},
+    "train": {"extract", "models", "types", "errors"},
+    "evaluate": {"extract", "models", "types", "errors"},
+    "testing": {"extract", "types", "errors"},
+    "cli": {"config", "errors", "types", "extract", "models"},
+}
+MAY_USE_TORCH = {"extract/transformers.py", "train", "evaluate"}
+
+MODULES = sorted(path for path in SOURCE.rglob("*.py") if path.parent != SOURCE or path.stem in MAY_IMPORT)
+
+
+def imports(path: Path) -> set[str]:
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.add(node.module)
+    return names
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(SOURCE)))
+def test_imports_follow_the_plan(path: Path) -> None:
+    place = path.relative_to(SOURCE)
+    room = place.parts[0].removesuffix(".py")
+    ours = {name.split(".")[1] for name in imports(path) if name.startswith("penchant.")}
+    assert ours - {room} <= MAY_IMPORT[room]
+    if not {place.parts[0], str(place)} & MAY_USE_TORCH:
+        assert not {name.split(".")[0] for name in imports(path)} & HEAVY
+
+
+def test_public_names_are_listed_and_there() -> None:
+    assert sorted(penchant.__all__) == penchant.__all__
+    assert all(hasattr(penchant, name) for name in penchant.__all__)
+    assert (SOURCE / "py.typed").exists()
+
+
+def test_every_module_stands_in_the_picture() -> None:
+    picture = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    unnamed = ("__init__.py", "__main__.py", "py.typed", "__pycache__")
+    rooms = [path for path in SOURCE.iterdir() if path.name not in unnamed]
+    missing = [room.name for room in rooms if room.name not in picture]
+    missing += [path.name for path in (SOURCE / "extract").glob("*.py") if path.name not in picture]
+    missing += [path.name for path in (SOURCE / "models").glob("*.py") if path.name not in picture]
+    assert missing == []

@@ -103,6 +103,18 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(base: Path, data: Path,
     assert (tmp_path / "killed" / last).read_bytes() == (tmp_path / "whole" / last).read_bytes()
 
 
+@pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing.:FutureWarning")  # peft asks transformers for it
+def test_lora_moves_only_the_matrices_it_adapts(base: Path, data: Path, tmp_path: Path) -> None:
+    make_run(base, data, tmp_path / "run", replace(SETTINGS, epochs=2, lora_rank=2)).train()
+    before, after = read_tensors(base), read_tensors(tmp_path / "run" / "epoch-2.gguf")
+    for name in before:
+        change = after[name] - before[name]
+        if before[name].ndim == 1 or name == "token_embd.weight":
+            assert not change.any()
+        else:
+            assert np.linalg.svd(change, compute_uv=False)[2] < 0.05 * np.linalg.norm(change) < 1
+
+
 def test_a_model_learns_and_its_difference_runs_embedded(base: Path, data: Path, tmp_path: Path) -> None:
     settings = replace(SETTINGS, epochs=40, learning_rate=1e-2)
     run = make_run(base, data, tmp_path / "run", settings)

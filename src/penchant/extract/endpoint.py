@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import openai
-from openai.types.chat import ChatCompletion
+from pydantic import BaseModel, Field, ValidationError
 
 from penchant.config import endpoint_key, endpoint_url
 from penchant.errors import InputError, ParseError
@@ -28,11 +28,30 @@ _RESPONSE_FORMAT = {
 _REFUSED = (400, 404, 415, 422, 501)
 """How servers without structured outputs answer a request that asks for them."""
 
+_NO_KEY = "no-key"
+"""The key sent when there is none; servers that need no key take any."""
+
+
+class _Message(BaseModel):
+    content: str | None = None
+    refusal: str | None = None
+
+
+class _Choice(BaseModel):
+    message: _Message
+
+
+class _Completion(BaseModel):
+    """What is read of an answer: servers differ in the rest, and the SDK checks none of it."""
+
+    choices: list[_Choice] = Field(min_length=1)
+
 
 class EndpointExtractor(Extractor):
     """Ask a server, several windows at a time.
 
-    The key is read from the environment (``PENCHANT_API_KEY``, else ``OPENAI_API_KEY``) and never logged.
+    The key is read from the environment (``PENCHANT_API_KEY``, else ``OPENAI_API_KEY``) and never logged, nor
+    part of an error's text.
 
     Args:
         model: the model's name on the server.
@@ -45,7 +64,7 @@ class EndpointExtractor(Extractor):
         max_tokens: most tokens of an answer.
 
     Raises:
-        InputError: no model is named.
+        InputError: no model is named, or the key cannot be sent.
     """
 
     def __init__(
@@ -61,10 +80,13 @@ class EndpointExtractor(Extractor):
     ) -> None:
         if not model:
             raise InputError("name the model that the server should run: model='...' or --model")
+        key = (endpoint_key() or _NO_KEY).strip()
+        if not (key.isascii() and key.isprintable()):
+            raise InputError("the key in PENCHANT_API_KEY or OPENAI_API_KEY has characters that cannot be sent")
         self.batch_size = 8 * concurrency
         self._model, self._prompt, self._max_tokens = model, prompt, max_tokens
         self._client = openai.OpenAI(
-            api_key=endpoint_key() or "none", base_url=base_url or endpoint_url(), timeout=timeout, max_retries=retries
+            api_key=key, base_url=base_url or endpoint_url(), timeout=timeout, max_retries=retries
         )
         self._pool = ThreadPoolExecutor(concurrency, thread_name_prefix="penchant-endpoint")
         self._structured = threading.Event()
@@ -81,21 +103,19 @@ class EndpointExtractor(Extractor):
 
     def _extract_one(self, window: Sequence[Turn]) -> Extraction:
         try:
-            completion = self._complete(window)
-        except openai.OpenAIError as error:
-            return Extraction(valid=False, error=_describe(error))
-        if not completion.choices:
-            return Extraction(valid=False, error="the server answered without a choice")
-        choice = completion.choices[0]
-        if choice.message.refusal:
-            return Extraction(valid=False, error=f"the model refused: {choice.message.refusal[:200]}")
-        try:
-            rules, repairs = parse_tolerant(choice.message.content or "")
-        except ParseError as error:
-            return Extraction(valid=False, error=str(error))
+            message = self._complete(window).choices[0].message
+            if message.refusal:
+                return self._failure(f"the model refused: {message.refusal}")
+            rules, repairs = parse_tolerant(message.content or "")
+        except (openai.OpenAIError, ValidationError, ParseError) as error:
+            return self._failure(_describe(error))
         return Extraction(preferences=unique(rules), repairs=repairs)
 
-    def _complete(self, window: Sequence[Turn]) -> ChatCompletion:
+    def _failure(self, reason: str) -> Extraction:
+        """Say why there is nothing; servers may quote the key."""
+        return Extraction(valid=False, error=reason.replace(self._client.api_key, "[key]")[:300])
+
+    def _complete(self, window: Sequence[Turn]) -> _Completion:
         if self._structured.is_set():
             try:
                 return self._request(window, response_format=_RESPONSE_FORMAT)
@@ -107,24 +127,26 @@ class EndpointExtractor(Extractor):
                 return completion
         return self._request(window)
 
-    def _request(self, window: Sequence[Turn], **options: Any) -> ChatCompletion:
-        completion = self._client.chat.completions.create(
+    def _request(self, window: Sequence[Turn], **options: Any) -> _Completion:
+        response = self._client.chat.completions.with_raw_response.create(
             model=self._model,
             messages=build_messages(window, self._prompt),  # type: ignore[arg-type]
             temperature=0,
             max_tokens=self._max_tokens,
             **options,
         )
-        if not isinstance(completion, ChatCompletion):  # the body was no JSON object
-            raise openai.OpenAIError("the server's answer is not a chat completion")
-        return completion
+        return _Completion.model_validate_json(response.content)
 
 
-def _describe(error: openai.OpenAIError) -> str:
+def _describe(error: openai.OpenAIError | ValidationError | ParseError) -> str:
     if isinstance(error, openai.APITimeoutError):
         return "the server did not answer in time"
     if isinstance(error, openai.APIConnectionError):
         return f"cannot reach the server: {error.__cause__ or error}"
     if isinstance(error, openai.APIStatusError):
-        return f"the server answered {error.status_code}: {error.message[:200]}"
-    return str(error)[:200]
+        return f"the server answered {error.status_code}: {error.message}"
+    if isinstance(error, ValidationError):
+        fault = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(map(str, fault["loc"])) or "body"
+        return f"the server's answer is not a chat completion: {where}: {fault['msg']}"
+    return str(error)

@@ -11,6 +11,7 @@ like length. Every epoch is saved as a GGUF file; ``state.pt`` lets a killed run
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import math
 import random
@@ -21,6 +22,7 @@ from typing import TextIO
 
 import gguf
 import torch
+from peft import LoraConfig, PeftModel, get_peft_model
 from torch.nn.functional import cross_entropy
 from tqdm import tqdm
 from transformers import LlamaForCausalLM
@@ -51,6 +53,8 @@ class Settings:
     batch_tokens: int = 2048
     seed: int = 0
     prompt: PromptName = "card"
+    lora_rank: int = 0
+    """Train adapters of this rank on every linear layer instead of the weights; 0: the weights."""
 
 
 @dataclass(frozen=True)
@@ -116,6 +120,7 @@ class Run:
         torch.manual_seed(settings.seed)
         self.model = to_llama(tensors, self.metadata).train()
         self.model.model.embed_tokens.weight.requires_grad_(False)
+        self.adapter = _add_lora(self.model, settings.lora_rank) if settings.lora_rank else None
         parameters = [p for p in self.model.parameters() if p.requires_grad]
         matrices = [p for p in parameters if p.ndim > 1]
         vectors = [p for p in parameters if p.ndim == 1]
@@ -176,7 +181,8 @@ class Run:
 
     def save_epoch(self, epoch: int) -> None:
         """Write the weights as ``epoch-N.gguf`` in float16."""
-        tensors = from_llama(self.model, self.names)
+        model = copy.deepcopy(self.adapter).merge_and_unload() if self.adapter else self.model
+        tensors = from_llama(model, self.names)
         path = self.output / f"epoch-{epoch}.gguf"
         write_tensors(path, tensors, gguf.GGMLQuantizationType.F16, self.metadata)
 
@@ -206,6 +212,11 @@ class Run:
         return log
 
 
+def _add_lora(model: LlamaForCausalLM, rank: int) -> PeftModel:
+    """Put trainable adapters into ``model`` and freeze the rest; the result can merge them."""
+    return get_peft_model(model, LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear"))
+
+
 def base_weights(folder: Path) -> Path:
     """Fetch the base model and return its GGUF file in ``folder``."""
     path = folder / "base.gguf"
@@ -224,8 +235,9 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True, help="folder of the run; an unfinished run goes on")
     parser.add_argument("--epochs", type=int, default=Settings.epochs)
     parser.add_argument("--learning-rate", type=float, default=Settings.learning_rate)
+    parser.add_argument("--lora-rank", type=int, default=Settings.lora_rank, help="train adapters, not the weights")
     args = parser.parse_args()
-    settings = Settings(epochs=args.epochs, learning_rate=args.learning_rate)
+    settings = Settings(epochs=args.epochs, learning_rate=args.learning_rate, lora_rank=args.lora_rank)
     base = base_weights(args.output)
     encoder = ChatEncoder(read_tokenizer(base), settings.prompt)
     Run(base, args.output, settings, load_examples(args.data, encoder)).train()

@@ -5,8 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 ROOT = Path(__file__).parent.parent
+
+settings.register_profile("penchant", deadline=None)  # a test says what is right, not how fast the machine is
+settings.load_profile("penchant")
 
 
 @pytest.fixture(autouse=True)

@@ -33,8 +33,8 @@ class Preference(_Value):
     ``confidence`` in [0, 1] says how sure a careful reader is that the user would want it again.
     """
 
-    condition: str = Field(min_length=1, max_length=CONDITION_LIMIT)
-    action: str = Field(min_length=1, max_length=ACTION_LIMIT)
+    condition: str = Field(min_length=1, max_length=CONDITION_LIMIT, pattern=r"\S")
+    action: str = Field(min_length=1, max_length=ACTION_LIMIT, pattern=r"\S")
     confidence: float = Field(ge=0.0, le=1.0, allow_inf_nan=False)
 
 

@@ -145,6 +145,15 @@ def test_the_prompt_is_the_one_asked_for(random_model: Path, monkeypatch: pytest
     assert asked[0][0] == {"role": "system", "content": SYSTEM_PROMPTS["reference"]}
 
 
+def test_an_answer_cut_by_the_token_limit_is_not_taken_for_no_preferences(
+    taught_model: Path, lessons: list[Lesson]
+) -> None:
+    result = TransformersExtractor(str(taught_model), device="cpu", max_new_tokens=6).extract(lessons[0][0])
+    assert not result.valid
+    assert result.error
+    assert result.preferences == ()
+
+
 def cut_in_half(path: Path) -> None:
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 

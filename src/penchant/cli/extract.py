@@ -113,14 +113,14 @@ def extract(
             if not result.valid:
                 invalid += 1
                 bar.clear()
-                sys.stderr.write(f"penchant: {name}: {result.error}\n")
+                sys.stderr.write(f"penchant: {clean_text(f'{name}: {result.error}')}\n")
     if invalid:
         raise typer.Exit(SOME_INVALID)
 
 
 def _check_files(files: Sequence[Path], output: Path | None) -> Sequence[Path]:
     for path in files:
-        if path != _STDIN and not path.is_file():
+        if path != _STDIN and (not path.exists() or path.is_dir()):
             raise InputError(f"no such file: {path}")
         if output and output.exists() and path != _STDIN and path.samefile(output):
             raise InputError(f"{path} is to be read: write the output to another file")

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from penchant.extract.window import clean_text
 from penchant.types import Extraction
 
 
@@ -88,15 +89,20 @@ class TableWriter:
         table.add_column("condition", ratio=3)
         table.add_column("action", ratio=5)
         table.add_column("confidence", justify="right", width=10)
-        label = Text(name if turn is None else f"{name} #{turn}")
+        label = _plain(name if turn is None else f"{name} #{turn}")
         for rule in result.preferences:
-            table.add_row(label, Text(rule.condition), Text(rule.action), f"{rule.confidence:.2f}")
+            table.add_row(label, _plain(rule.condition), _plain(rule.action), f"{rule.confidence:.2f}")
             label = Text("")
         if not result.valid:
-            table.add_row(label, Text("error", style="red"), Text(result.error or "", style="red"))
+            table.add_row(label, Text("error", style="red"), _plain(result.error or "", "red"))
         elif not result.preferences:
             table.add_row(label, Text("-", style="dim"), Text("no preferences", style="dim"))
         self._console.print(table)
         self._sink.write(self._buffer.getvalue())
         self._buffer.seek(0)
         self._buffer.truncate()
+
+
+def _plain(text: str, style: str = "") -> Text:
+    """Show text as it is: no markup, and no control characters that would steer the terminal."""
+    return Text(clean_text(text), style=style)

@@ -17,7 +17,7 @@ import openvino as ov
 import openvino_genai as genai
 from tokenizers import Tokenizer
 
-from penchant.errors import ModelError
+from penchant.errors import ModelError, ParseError
 from penchant.extract.base import Extractor
 from penchant.extract.chat import ChatEncoder
 from penchant.extract.schema import ANSWER_GRAMMAR, ANSWER_PREFIX, close_cut_answer, parse_tolerant, unique
@@ -115,10 +115,14 @@ class EmbeddedExtractor(Extractor):
         text = ANSWER_PREFIX + self._encoder.decode(ids)
         if ids[-1:] == [self._encoder.end]:
             rules, repairs = parse_tolerant(text)
-        else:
+            return Extraction(preferences=unique(rules), repairs=repairs)
+        try:
             rules, repairs = parse_tolerant(close_cut_answer(text))
-            repairs = (f"the answer was cut off after {len(ids)} tokens", *repairs)
-        return Extraction(preferences=unique(rules), repairs=repairs)
+        except ParseError as error:
+            return Extraction(valid=False, error=str(error))
+        return Extraction(
+            preferences=unique(rules), repairs=(f"the answer was cut off after {len(ids)} tokens", *repairs)
+        )
 
 
 def _fitting(questions: Sequence[list[int]]) -> Iterator[list[list[int]]]:

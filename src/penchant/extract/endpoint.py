@@ -64,7 +64,7 @@ class EndpointExtractor(Extractor):
         max_tokens: most tokens of an answer.
 
     Raises:
-        InputError: no model is named, or the key cannot be sent.
+        InputError: no model is named, or the key or the URL cannot be used.
     """
 
     def __init__(
@@ -80,14 +80,15 @@ class EndpointExtractor(Extractor):
     ) -> None:
         if not model:
             raise InputError("name the model that the server should run: model='...' or --model")
-        key = (endpoint_key() or _NO_KEY).strip()
+        key = (endpoint_key() or "").strip() or _NO_KEY
         if not (key.isascii() and key.isprintable()):
             raise InputError("the key in PENCHANT_API_KEY or OPENAI_API_KEY has characters that cannot be sent")
+        url = base_url or endpoint_url()
+        if url and not url.startswith(("http://", "https://")):
+            raise InputError(f"the endpoint's URL must begin with http:// or https://, not {url[:60]!r}")
         self.batch_size = 8 * concurrency
         self._model, self._prompt, self._max_tokens = model, prompt, max_tokens
-        self._client = openai.OpenAI(
-            api_key=key, base_url=base_url or endpoint_url(), timeout=timeout, max_retries=retries
-        )
+        self._client = openai.OpenAI(api_key=key, base_url=url, timeout=timeout, max_retries=retries)
         self._pool = ThreadPoolExecutor(concurrency, thread_name_prefix="penchant-endpoint")
         self._structured = threading.Event()
         self._structured.set()

@@ -97,7 +97,7 @@ def _read_head(stream: BinaryIO | io.RawIOBase) -> bytes:
         more = stream.read(_PEEK)
         if not more:
             break
-        head = (head if head.strip() else b"") + more
+        head = (head if len(head) < _PEEK or head.strip() else b"") + more
     return head
 
 

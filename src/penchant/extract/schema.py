@@ -120,7 +120,11 @@ def parse_tolerant(text: str) -> tuple[tuple[Preference, ...], tuple[str, ...]]:
 
 
 def close_cut_answer(text: str) -> str:
-    """Close a canonical answer that was cut off: its complete rules stay, the unfinished one goes."""
+    """Close a canonical answer that was cut off: its complete rules stay, the unfinished one goes.
+
+    Raises:
+        ParseError: no rule is complete.
+    """
     end = len(text)
     while (end := text.rfind("}", 0, end)) >= 0:
         closed = f"{text[: end + 1]}]}}"
@@ -129,7 +133,7 @@ def close_cut_answer(text: str) -> str:
         except ValueError:  # this brace stands in a string, or closes the answer
             continue
         return closed
-    return f"{ANSWER_PREFIX} []}}"
+    raise ParseError("the answer was cut off before its first rule was complete", text)
 
 
 def unique(preferences: Sequence[Preference]) -> tuple[Preference, ...]:
@@ -194,7 +198,7 @@ def _load(body: str, text: str, repairs: list[str]) -> tuple[Any, bool]:
 def _whole_items(items: list[Any], body: str, text: str, repairs: list[str]) -> list[Any]:
     """Drop the last rule of a broken ``body`` that ends amid it; none are left only if ``body`` says none."""
     is_open = body.count("{") + body.count("[") > body.count("}") + body.count("]")
-    if items and is_open and not body.rstrip(" \n,").endswith(("}", "]")):
+    if items and is_open and not body.rstrip(" \n,{[\"'").endswith(("}", "]")):  # json_repair drops a bare {" itself
         repairs.append("dropped the last rule: it was cut off")
         items = items[:-1]
     if not items and not _EMPTY_LIST.search(body):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from penchant.errors import MissingExtra, ModelError, ParseError
@@ -14,6 +15,7 @@ from penchant.types import Extraction, Turn
 
 try:
     import torch
+    from jinja2 import TemplateError
     from transformers import AutoModelForCausalLM, AutoTokenizer
 except ImportError as error:
     raise MissingExtra("the transformers extractor needs torch: pip install 'penchant[hf]'") from error
@@ -55,6 +57,8 @@ class TransformersExtractor(Extractor):
         name = model or PUBLISHED
         self.batch_size, self._prompt, self._max_new_tokens = batch_size, prompt, max_new_tokens
         self._device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        if Path(name).is_absolute() and not Path(name).is_dir():
+            raise ModelError(f"cannot load {name}: no such folder")
         try:
             self._tokenizer = AutoTokenizer.from_pretrained(name)
             self._model = AutoModelForCausalLM.from_pretrained(name, dtype=dtype, device_map=self._device)
@@ -65,6 +69,10 @@ class TransformersExtractor(Extractor):
             raise ModelError(f"{name} has no chat template: give a chat model")
         self._model.train(mode=False)
         self._lock = threading.Lock()
+        try:
+            self.encode(build_messages([Turn(role="user", content="a test")], prompt))
+        except (TemplateError, ValueError) as error:
+            raise ModelError(f"{name}'s chat template cannot be used: {error}") from error
 
     def extract_batch(self, windows: Sequence[Sequence[Turn]]) -> list[Extraction]:
         """Extract from windows; an answer that cannot be parsed makes that window's extraction not valid."""
@@ -78,12 +86,18 @@ class TransformersExtractor(Extractor):
         return [_read(text) for text in answers]
 
     def encode(self, messages: Sequence[Message]) -> list[int]:
-        """Apply the chat template; only the template's own special tokens are special."""
+        """Apply the chat template; only the template's own special tokens are special.
+
+        Raises:
+            ValueError: the template leaves a message out.
+        """
         holes = [{"role": m["role"], "content": _HOLE.format(i)} for i, m in enumerate(messages)]
         template = str(self._tokenizer.apply_chat_template(holes, tokenize=False, add_generation_prompt=True))
         ids: list[int] = []
         for index, message in enumerate(messages):
-            before, _, template = template.partition(_HOLE.format(index))
+            before, hole, template = template.partition(_HOLE.format(index))
+            if not hole:
+                raise ValueError(f"it leaves out the {message['role']} message")
             ids += self._tokenizer(before, add_special_tokens=False).input_ids
             ids += self._tokenizer(message["content"], add_special_tokens=False, split_special_tokens=True).input_ids
         ids += self._tokenizer(template, add_special_tokens=False).input_ids

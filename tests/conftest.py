@@ -7,7 +7,11 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from penchant.config import models_home
+
 ROOT = Path(__file__).parent.parent
+REAL_MODELS = models_home()
+"""The models of the user who runs the tests, looked up before the tests get homes of their own."""
 
 settings.register_profile("penchant", deadline=None)  # a test says what is right, not how fast the machine is
 settings.load_profile("penchant")

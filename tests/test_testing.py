@@ -12,7 +12,7 @@ from penchant.testing import ScriptedExtractor
 
 def echo(turns: Sequence[Turn]) -> Extraction:
     if turns[-1].content == "fail":
-        raise ParseError("no list", "xyz")
+        raise ParseError("no list")
     return Extraction(preferences=(Preference(condition="general", action=turns[-1].content, confidence=1),))
 
 

@@ -14,9 +14,12 @@ def models_home() -> Path:
     return (Path(home).expanduser() if home else platformdirs.user_cache_path("penchant")) / "models"
 
 
-def endpoint_key() -> str | None:
-    """Return the key for an OpenAI-compatible server: ``PENCHANT_API_KEY``, else ``OPENAI_API_KEY``."""
-    return os.environ.get("PENCHANT_API_KEY") or os.environ.get("OPENAI_API_KEY")
+def endpoint_key(openai: bool) -> str | None:
+    """Return the key for an OpenAI-compatible server: ``PENCHANT_API_KEY``, else ``OPENAI_API_KEY`` if ``openai``.
+
+    The latter goes with OpenAI, or with the server of ``OPENAI_BASE_URL``, and to no other.
+    """
+    return os.environ.get("PENCHANT_API_KEY") or (os.environ.get("OPENAI_API_KEY") if openai else None)
 
 
 def endpoint_url() -> str | None:

@@ -19,14 +19,7 @@ class InputError(PenchantError):
 
 
 class ParseError(PenchantError):
-    """A model output could not be read as a preference list.
-
-    ``output`` keeps what the model wrote, so that nothing is lost.
-    """
-
-    def __init__(self, message: str, output: str = "") -> None:
-        super().__init__(message)
-        self.output = output
+    """A model's output could not be read as a preference list."""
 
 
 class ModelError(PenchantError):

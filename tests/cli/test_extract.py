@@ -243,9 +243,9 @@ def test_output_over_the_input_is_refused(command: Command, loads: Loads, output
 @pytest.mark.parametrize(
     ("arguments", "error"),
     [
-        (["missing.jsonl"], "no such file: missing.jsonl"),
-        (["here.jsonl", "missing.jsonl"], "no such file: missing.jsonl"),
-        (["."], "no such file: ."),
+        (["missing.jsonl"], "no such file, or not to be read: missing.jsonl"),
+        (["here.jsonl", "missing.jsonl"], "no such file, or not to be read: missing.jsonl"),
+        (["."], "no such file, or not to be read: ."),
         (["-", "-"], "standard input can be read only once: give - once"),
         (["here.jsonl", "-o", "nowhere/out.jsonl"], "[Errno 2] No such file or directory: 'nowhere/out.jsonl'"),
         (["here.jsonl", "-o", "."], "[Errno 21] Is a directory: '.'"),

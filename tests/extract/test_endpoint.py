@@ -193,16 +193,31 @@ def test_the_request_asks_for_the_schema_and_holds_the_window(server: ScriptedSe
 
 def test_the_base_url_may_come_from_the_environment(server: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_BASE_URL", server.url)
+    monkeypatch.setenv("OPENAI_API_KEY", "theirs")
     with Extractor.load("endpoint", "some-model", retries=0) as extractor:
         assert extractor.extract(say()) == GOOD
+    assert server.requests[0].headers["authorization"] == "Bearer theirs"
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ({"base_url": "localhost:8000"}, "http://"),
+        ({"base_url": "http://localhost:80O0/v1"}, "80O0"),
+        ({"prompt": "other"}, "'other'"),
+    ],
+)
+def test_options_that_cannot_be_used(options: dict[str, str], named: str) -> None:
+    with pytest.raises(InputError, match=named):
+        Extractor.load("endpoint", "some-model", **options)
 
 
 @pytest.mark.parametrize(
     ("keys", "sent"),
     [
         ({"PENCHANT_API_KEY": "ours", "OPENAI_API_KEY": "theirs"}, "ours"),
-        ({"OPENAI_API_KEY": "theirs"}, "theirs"),
-        ({"PENCHANT_API_KEY": "", "OPENAI_API_KEY": "theirs"}, "theirs"),
+        ({"OPENAI_API_KEY": "theirs"}, "no-key"),  # not for a server that the caller names
+        ({"PENCHANT_API_KEY": "", "OPENAI_API_KEY": "theirs"}, "no-key"),
         ({"PENCHANT_API_KEY": "from-a-file\n"}, "from-a-file"),
         ({"PENCHANT_API_KEY": "\n"}, "no-key"),
         ({}, "no-key"),

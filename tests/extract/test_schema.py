@@ -131,7 +131,6 @@ def one_rule(**fields: object) -> str:
 def test_strict_rejects(text: str, fault: str) -> None:
     with pytest.raises(ParseError, match=fault) as caught:
         parse_strict(text)
-    assert caught.value.output == text
     assert len(str(caught.value)) < 300
 
 
@@ -325,7 +324,6 @@ def test_a_model_that_repeats_itself_is_cut_short(prefix: str, extra: int) -> No
 def test_garbage_is_an_error_and_never_an_empty_list(text: str) -> None:
     with pytest.raises(ParseError) as caught:
         parse_tolerant(text)
-    assert caught.value.output == text
     Extraction(valid=False, error=str(caught.value))
 
 

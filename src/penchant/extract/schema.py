@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from penchant.errors import ParseError
 from penchant.extract.window import clean_text
-from penchant.types import ACTION_LIMIT, CONDITION_LIMIT, Preference
+from penchant.types import ACTION_LIMIT, CONDITION_LIMIT, Extraction, Preference
 
 ANSWER_PREFIX = '{"preferences":'
 """How every canonical answer begins, and therefore nothing a model needs to write."""
@@ -62,7 +62,6 @@ _FIELDS = ("condition", "action", "confidence")
 _MAX_DEPTH = 32
 _MAX_LENGTH = 100_000
 _MAX_BROKEN_LENGTH = 12_000  # json_repair needs quadratic time for some texts
-_THINK = re.compile(r"\A\s*<think>.*?</think>|\A[^{\[]*?</think>", re.DOTALL)
 _FENCE = re.compile(r"[^{\[]*?```[a-zA-Z]*\s*(.*?)(?:\n[ \t]*```|```\s*\Z|\Z)", re.DOTALL)  # in a string: no fence
 _EMPTY_LIST = re.compile(r"preferences[\"']?\s*:\s*\[\s*\]")
 
@@ -84,15 +83,15 @@ def parse_strict(text: str) -> tuple[Preference, ...]:
     try:
         data = json.loads(text, parse_constant=_reject_constant, object_pairs_hook=_reject_duplicates)
     except (ValueError, RecursionError) as error:
-        raise ParseError(f"not JSON: {_short(error)}", text) from error
+        raise ParseError(f"not JSON: {_short(error)}") from error
     if not isinstance(data, dict) or set(data) != {"preferences"} or not isinstance(data["preferences"], list):
-        raise ParseError('expected {"preferences": [...]} and nothing else', text)
+        raise ParseError('expected {"preferences": [...]} and nothing else')
     rules = []
     for index, item in enumerate(data["preferences"]):
         try:
             rules.append(Preference.model_validate(item, strict=True))
         except ValidationError as error:
-            raise ParseError(f"preferences[{index}]: {_first_fault(error)}", text) from error
+            raise ParseError(f"preferences[{index}]: {_first_fault(error)}") from error
     return tuple(rules)
 
 
@@ -113,10 +112,19 @@ def parse_tolerant(text: str) -> tuple[tuple[Preference, ...], tuple[str, ...]]:
         try:
             rules = _read_tolerant(text, repairs)
         except RecursionError as error:
-            raise ParseError("the answer is nested too deeply", text) from error
+            raise ParseError("the answer is nested too deeply") from error
     if len(rules) > MAX_RULES:
         repairs.append(f"kept the first {MAX_RULES} of {len(rules)} rules")
     return rules[:MAX_RULES], tuple(repairs)
+
+
+def read_answer(text: str) -> Extraction:
+    """Read any model's answer tolerantly; one that cannot be read gives an extraction that is not valid."""
+    try:
+        rules, repairs = parse_tolerant(text)
+    except ParseError as error:
+        return Extraction(valid=False, error=str(error))
+    return Extraction(preferences=unique(rules), repairs=repairs)
 
 
 def close_cut_answer(text: str) -> str:
@@ -133,7 +141,7 @@ def close_cut_answer(text: str) -> str:
         except ValueError:  # this brace stands in a string, or closes the answer
             continue
         return closed
-    raise ParseError("the answer was cut off before its first rule was complete", text)
+    raise ParseError("the answer was cut off before its first rule was complete")
 
 
 def unique(preferences: Sequence[Preference]) -> tuple[Preference, ...]:
@@ -146,7 +154,7 @@ def unique(preferences: Sequence[Preference]) -> tuple[Preference, ...]:
 
 def _read_tolerant(text: str, repairs: list[str]) -> tuple[Preference, ...]:
     if len(text) > _MAX_LENGTH:
-        raise ParseError(f"the answer is longer than {_MAX_LENGTH:,} characters", text)
+        raise ParseError(f"the answer is longer than {_MAX_LENGTH:,} characters")
     body = _strip(text, repairs)
     data, broken = _load(body, text, repairs)
     items = _find_list(data, text, repairs)
@@ -154,15 +162,15 @@ def _read_tolerant(text: str, repairs: list[str]) -> tuple[Preference, ...]:
         items = _whole_items(items, body, text, repairs)
     rules = tuple(rule for index, item in enumerate(items) if (rule := _mend_rule(index, item, repairs)))
     if items and not rules:
-        raise ParseError(f"none of the {len(items)} rules can be used: {repairs[-1]}", text)
+        raise ParseError(f"none of the {len(items)} rules can be used: {repairs[-1]}")
     return rules
 
 
 def _strip(text: str, repairs: list[str]) -> str:
     """Cut out think blocks and fences, and whatever stands before the first bracket."""
-    body = _THINK.sub("", text)
+    body = text if text.lstrip()[:1] in ("{", "[", "`") else text.rpartition("</think>")[2]
     if body.lstrip().startswith("<think>"):
-        raise ParseError("the model was still thinking when its answer was cut off", text)
+        raise ParseError("the model was still thinking when its answer was cut off")
     if body != text:
         repairs.append("removed a think block")
     fence = _FENCE.match(body)
@@ -171,7 +179,7 @@ def _strip(text: str, repairs: list[str]) -> str:
         repairs.append("removed a code fence")
     start = min((i for i in (body.find("{"), body.find("[")) if i >= 0), default=-1)
     if start < 0:
-        raise ParseError("the answer holds no JSON", text)
+        raise ParseError("the answer holds no JSON")
     if body[:start].strip():
         repairs.append("removed text before the JSON")
     return body[start:].strip()
@@ -188,9 +196,9 @@ def _load(body: str, text: str, repairs: list[str]) -> tuple[Any, bool]:
             repairs.append("removed text after the JSON")
         return data, False
     if _depth(body) > _MAX_DEPTH:
-        raise ParseError("the answer is nested too deeply", text)
+        raise ParseError("the answer is nested too deeply")
     if len(body) > _MAX_BROKEN_LENGTH:
-        raise ParseError(f"the answer is broken JSON of more than {_MAX_BROKEN_LENGTH:,} characters", text)
+        raise ParseError(f"the answer is broken JSON of more than {_MAX_BROKEN_LENGTH:,} characters")
     repairs.append("repaired the JSON syntax")
     return json_repair.loads(body, skip_json_loads=True), True
 
@@ -202,7 +210,7 @@ def _whole_items(items: list[Any], body: str, text: str, repairs: list[str]) -> 
         repairs.append("dropped the last rule: it was cut off")
         items = items[:-1]
     if not items and not _EMPTY_LIST.search(body):
-        raise ParseError("the answer is broken JSON and holds no whole rule", text)
+        raise ParseError("the answer is broken JSON and holds no whole rule")
     return items
 
 
@@ -218,7 +226,7 @@ def _find_list(data: Any, text: str, repairs: list[str]) -> list[Any]:
     if isinstance(data, list) and all(isinstance(item, dict) for item in data):
         repairs.append("wrapped a bare list")
         return data
-    raise ParseError("the JSON holds no 'preferences' list", text)
+    raise ParseError("the JSON holds no 'preferences' list")
 
 
 def _mend_rule(index: int, item: Any, repairs: list[str]) -> Preference | None:

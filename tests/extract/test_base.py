@@ -59,7 +59,7 @@ def test_a_kind_that_does_not_exist() -> None:
 def test_the_first_batches_are_small_and_none_is_too_large() -> None:
     extractor = ScriptedExtractor(echo, batch_size=30)
     list(extractor.extract_many(says(str(number)) for number in range(100)))
-    assert extractor.batch_sizes == [8, 16, 30, 30, 16]
+    assert extractor.batch_sizes == [8, 30, 30, 30, 2]
 
 
 @given(st.lists(st.booleans(), max_size=60), st.integers(1, 40))

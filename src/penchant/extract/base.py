@@ -111,12 +111,12 @@ class Extractor(ABC):
         self.close()
 
     def _batches(self, items: Iterable[Item]) -> Iterator[list[Item]]:
-        """Group items; the first groups are small, so that the first results come soon."""
+        """Group items; the first group is small, so that the first results come soon."""
         iterator = iter(items)
         size = min(8, self.batch_size)
         while batch := list(islice(iterator, size)):
             yield batch
-            size = min(2 * size, self.batch_size)
+            size = self.batch_size
 
     def _extract_readable(
         self, items: Sequence[tuple[Key, Sequence[AnyTurn] | InputError]]

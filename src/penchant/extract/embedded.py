@@ -52,7 +52,7 @@ class EmbeddedExtractor(Extractor):
         ModelError: the model cannot be fetched, prepared or loaded.
     """
 
-    batch_size = 128
+    batch_size = 256
 
     def __init__(self, model: str | None = None) -> None:
         folder = Path(model) if model else ModelStore.default().ensure(EMBEDDED)

@@ -9,17 +9,17 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, BinaryIO
+from typing import Annotated, Any, BinaryIO
 
 import typer
 from tqdm import tqdm
 
-from penchant.cli.output import JsonWriter, Sink, TableWriter
+from penchant.cli.output import JsonWriter, Sink, TableWriter, Writer
 from penchant.errors import InputError
 from penchant.extract.base import Extractor
 from penchant.extract.reader import Dialogue, read_dialogues
 from penchant.extract.window import MAX_TURNS, clean_text, select_window
-from penchant.types import Turn
+from penchant.types import Extraction, Turn
 
 SOME_INVALID = 3
 """Exit code when the run went through but some windows could not be read or extracted from."""
@@ -96,7 +96,6 @@ def extract(
         raise typer.BadParameter("the embedded model has its own prompt", param_hint="--prompt")
     options = {"base_url": endpoint, "prompt": prompt and prompt.value}
     sources = _check_files(files or [_STDIN], output)
-    invalid = repaired = 0
     with ExitStack() as stack:
         loaded = stack.enter_context(
             Extractor.load(extractor.value, model, **{name: value for name, value in options.items() if value})
@@ -106,21 +105,29 @@ def extract(
         hidden = sink.is_terminal or not sys.stderr.isatty()
         size = None if _STDIN in sources else sum(path.stat().st_size for path in sources)
         bar = stack.enter_context(tqdm(total=size, desc="extract", unit="B", unit_scale=True, disable=hidden))
-        for count, ((name, turn), result) in enumerate(
-            loaded.extract_keyed(_windows(sources, per_turn, bar.update)), 1
-        ):
-            kept = tuple(rule for rule in result.preferences if rule.confidence >= min_confidence)
-            writer.write(name, turn, result.model_copy(update={"preferences": kept}))
-            repaired += bool(result.repairs)
-            bar.set_postfix(windows=count, refresh=False)
-            if not result.valid:
-                invalid += 1
-                bar.clear()
-                sys.stderr.write(f"penchant: {clean_text(f'{name}: {result.error}')}\n")
+        results = loaded.extract_keyed(_windows(sources, per_turn, bar.update))
+        all_valid = _write(results, writer, min_confidence, bar)
+    if not all_valid:
+        raise typer.Exit(SOME_INVALID)
+
+
+def _write(
+    results: Iterator[tuple[WindowName, Extraction]], writer: Writer, min_confidence: float, bar: tqdm[Any]
+) -> bool:
+    """Write results as they come, and what is wrong with them to stderr; say whether all are valid."""
+    invalid = repaired = 0
+    for count, ((name, turn), result) in enumerate(results, 1):
+        kept = tuple(rule for rule in result.preferences if rule.confidence >= min_confidence)
+        writer.write(name, turn, result.model_copy(update={"preferences": kept}))
+        repaired += bool(result.repairs)
+        bar.set_postfix(windows=count, refresh=False)
+        if not result.valid:
+            invalid += 1
+            bar.clear()
+            sys.stderr.write(f"penchant: {clean_text(f'{name}: {result.error}')}\n")
     if repaired:
         sys.stderr.write(f"penchant: {repaired} answers had to be repaired\n")
-    if invalid:
-        raise typer.Exit(SOME_INVALID)
+    return not invalid
 
 
 def _check_files(files: Sequence[Path], output: Path | None) -> Sequence[Path]:

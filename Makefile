@@ -26,10 +26,10 @@ $(VENV)/pyvenv.cfg:
 
 $(VENV)/default: $(VENV)/pyvenv.cfg pyproject.toml
 	$(BIN)/pip install --quiet --editable .
-	touch $@
+	@touch $@
 
 # torch is pinned so that a machine with a CPU build at hand takes that one
 $(VENV)/dev: $(VENV)/pyvenv.cfg pyproject.toml
 	$(BIN)/pip install --quiet torch==2.13.0
 	$(BIN)/pip install --quiet --editable '.[dev,train]'
-	touch $@ $(VENV)/default
+	@touch $@ $(VENV)/default

@@ -16,7 +16,7 @@ from penchant.extract.chat import ChatEncoder
 from penchant.extract.embedded import EmbeddedExtractor
 from penchant.extract.schema import ANSWER_PREFIX, parse_strict, serialise
 from penchant.extract.window import SYSTEM_PROMPTS
-from penchant.models.gguf import read_tokenizer
+from penchant.models.gguf import build_tokenizer, read_metadata
 from penchant.models.prepare import prepare
 from tests.tiny import tiny_gguf
 
@@ -115,7 +115,7 @@ def test_an_interrupt_leaves_nothing_behind(extractors: list[Extractor], monkeyp
 
 
 def test_special_tokens_in_a_turn_stay_text(tmp_path: Path) -> None:
-    tokenizer = read_tokenizer(tiny_gguf(tmp_path / "a.gguf"))
+    tokenizer = build_tokenizer(read_metadata(tiny_gguf(tmp_path / "a.gguf")))
     encoder = ChatEncoder(tokenizer, "card")
     specials = {0, 1, 2}
 
@@ -131,7 +131,7 @@ def test_special_tokens_in_a_turn_stay_text(tmp_path: Path) -> None:
 def test_question_and_answer_are_the_tokens_of_the_whole(tmp_path: Path) -> None:
     from penchant import Preference, Turn
 
-    encoder = ChatEncoder(read_tokenizer(tiny_gguf(tmp_path / "a.gguf")), "reference")
+    encoder = ChatEncoder(build_tokenizer(read_metadata(tiny_gguf(tmp_path / "a.gguf"))), "reference")
     answer = serialise([Preference(condition="general", action="be brief", confidence=0.9)])
     ids = encoder.question([Turn(role="user", content="hi")]) + encoder.answer(answer)
     whole = f"system\n{SYSTEM_PROMPTS['reference']}\nuser\nUser: hi\nassistant\n{answer}"

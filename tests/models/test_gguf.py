@@ -8,7 +8,7 @@ import gguf
 import numpy as np
 import pytest
 
-from penchant.models.gguf import read_metadata, read_tensors, read_tokenizer, write_tensors
+from penchant.models.gguf import build_tokenizer, read_metadata, read_tensors, write_tensors
 from tests.tiny import SPECIAL, tiny_gguf, tiny_metadata, tiny_tensors
 
 
@@ -36,7 +36,7 @@ def test_quantised_matrices_are_close_and_norms_exact(tmp_path: Path, kind: gguf
 
 
 def test_the_tokeniser_splits_digits_and_loses_nothing(tmp_path: Path) -> None:
-    tokenizer = read_tokenizer(tiny_gguf(tmp_path / "a.gguf"))
+    tokenizer = build_tokenizer(read_metadata(tiny_gguf(tmp_path / "a.gguf")))
     text = "in 2026:\n\n  naïve 日本 🙂 [{"
     ids = tokenizer.encode(text).ids
     assert tokenizer.decode(ids) == text

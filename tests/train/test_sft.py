@@ -14,7 +14,7 @@ pytest.importorskip("transformers")
 
 from penchant import Extractor, Preference  # noqa: E402
 from penchant.extract.chat import ChatEncoder  # noqa: E402
-from penchant.models.gguf import read_metadata, read_tensors, read_tokenizer  # noqa: E402
+from penchant.models.gguf import build_tokenizer, read_metadata, read_tensors  # noqa: E402
 from penchant.models.prepare import merge, prepare  # noqa: E402
 from penchant.train.checkpoint import from_llama, to_llama  # noqa: E402
 from penchant.train.pack import KINDS, pack  # noqa: E402
@@ -42,7 +42,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def make_run(base: Path, data: Path, output: Path, settings: Settings = SETTINGS) -> Run:
-    return Run(base, output, settings, load_examples(data, ChatEncoder(read_tokenizer(base), "card")))
+    return Run(base, output, settings, load_examples(data, ChatEncoder(build_tokenizer(read_metadata(base)), "card")))
 
 
 def test_weights_survive_the_way_to_transformers_and_back(base: Path) -> None:
@@ -52,7 +52,7 @@ def test_weights_survive_the_way_to_transformers_and_back(base: Path) -> None:
 
 
 def test_only_the_answers_tokens_carry_loss(base: Path, data: Path) -> None:
-    encoder = ChatEncoder(read_tokenizer(base), "card")
+    encoder = ChatEncoder(build_tokenizer(read_metadata(base)), "card")
     examples = load_examples(data, encoder)
     model = to_llama(read_tensors(base), read_metadata(base))
     _, count = answer_loss(model, examples)

@@ -38,18 +38,19 @@ def read_metadata(path: Path) -> dict[str, Any]:
     return {key: field.contents() for key, field in gguf.GGUFReader(path).fields.items()}
 
 
-def read_tokenizer(path: Path) -> Tokenizer:
-    """Rebuild the byte-level BPE tokeniser that a SmolLM2 GGUF file describes."""
-    meta = read_metadata(path)
-    tokens: list[str] = meta["tokenizer.ggml.tokens"]
-    merges = [tuple(merge.split(" ", 1)) for merge in meta["tokenizer.ggml.merges"]]
+def build_tokenizer(metadata: dict[str, Any]) -> Tokenizer:
+    """Rebuild the byte-level BPE tokeniser that the metadata of a SmolLM2 GGUF file describes."""
+    tokens: list[str] = metadata["tokenizer.ggml.tokens"]
+    merges = [tuple(merge.split(" ", 1)) for merge in metadata["tokenizer.ggml.merges"]]
     tokenizer = Tokenizer(BPE({token: index for index, token in enumerate(tokens)}, merges))
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
     )
     tokenizer.decoder = decoders.ByteLevel()
     control = [
-        t for t, kind in zip(tokens, meta["tokenizer.ggml.token_type"], strict=True) if kind == gguf.TokenType.CONTROL
+        t
+        for t, kind in zip(tokens, metadata["tokenizer.ggml.token_type"], strict=True)
+        if kind == gguf.TokenType.CONTROL
     ]
     tokenizer.add_special_tokens(control)
     return tokenizer

@@ -12,7 +12,7 @@ import gguf
 from tqdm import tqdm
 
 from penchant.errors import ModelError
-from penchant.models.gguf import Tensors, read_metadata, read_tensors, read_tokenizer, write_tensors
+from penchant.models.gguf import Tensors, build_tokenizer, read_metadata, read_tensors, write_tensors
 from penchant.runtime import openvino_genai
 
 FILES = (
@@ -39,15 +39,15 @@ def prepare(base: Path, difference: Path | None, folder: Path) -> None:
         ModelError: the difference does not fit the base, or OpenVINO did not convert the result.
     """
     with tqdm(total=4, desc="preparing the model", unit="step", disable=None, leave=False) as bar:
-        tensors = read_tensors(base)
+        tensors, metadata = read_tensors(base), read_metadata(base)
         bar.update()
         if difference is not None:
             merge(tensors, difference)
         bar.update()
         merged = folder / "merged.gguf"
-        write_tensors(merged, tensors, gguf.GGMLQuantizationType.F16, read_metadata(base))
+        write_tensors(merged, tensors, gguf.GGMLQuantizationType.F16, metadata)
         bar.update()
-        read_tokenizer(base).save(str(folder / "tokenizer.json"))
+        build_tokenizer(metadata).save(str(folder / "tokenizer.json"))
         _convert(merged)
         merged.unlink()
         bar.update()

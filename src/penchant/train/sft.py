@@ -33,7 +33,7 @@ from penchant.extract.chat import ChatEncoder
 from penchant.extract.schema import serialise
 from penchant.extract.window import PromptName
 from penchant.models.catalog import EMBEDDED
-from penchant.models.gguf import read_metadata, read_tensors, read_tokenizer, write_tensors
+from penchant.models.gguf import build_tokenizer, read_metadata, read_tensors, write_tensors
 from penchant.models.store import ModelStore
 from penchant.train.checkpoint import from_llama, to_llama
 from penchant.types import Preference, Turn
@@ -248,7 +248,7 @@ def main() -> None:
     args = parser.parse_args()
     settings = Settings(epochs=args.epochs, learning_rate=args.learning_rate, lora_rank=args.lora_rank)
     base = base_weights(args.output)
-    encoder = ChatEncoder(read_tokenizer(base), settings.prompt)
+    encoder = ChatEncoder(build_tokenizer(read_metadata(base)), settings.prompt)
     Run(args.start or base, args.output, settings, load_examples(args.data, encoder)).train()
 
 

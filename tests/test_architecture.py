@@ -11,7 +11,7 @@ import penchant
 from tests.conftest import ROOT
 
 SOURCE = ROOT / "src" / "penchant"
-HEAVY = {"torch", "transformers", "scipy", "matplotlib"}
+HEAVY = {"torch", "transformers", "scipy", "matplotlib", "datasets", "pyarrow", "trl"}
 MAY_IMPORT = {
     "types": set(),
     "errors": set(),
@@ -19,12 +19,13 @@ MAY_IMPORT = {
     "runtime": set(),
     "models": {"config", "errors", "runtime"},
     "extract": {"config", "errors", "types", "models", "runtime"},
-    "train": {"extract", "models", "types", "errors"},
-    "evaluate": {"extract", "models", "types", "errors"},
+    "data": {"config", "extract", "types", "errors"},
+    "train": {"data", "extract", "models", "types", "errors"},
+    "evaluate": {"data", "extract", "models", "types", "errors"},
     "testing": {"extract", "types", "errors"},
-    "cli": {"config", "errors", "types", "extract", "models"},
+    "cli": {"config", "errors", "types", "extract", "models", "data", "train", "evaluate"},
 }
-MAY_USE_TORCH = {"extract/transformers.py", "train", "evaluate"}
+MAY_USE_TORCH = {"extract/transformers.py", "data", "train", "evaluate"}
 
 MODULES = sorted(path for path in SOURCE.rglob("*.py") if path.parent != SOURCE or path.stem in MAY_IMPORT)
 

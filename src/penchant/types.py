@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 CONDITION_LIMIT = 128
 """Most characters of a condition (paper, section 3: the PreferenceList schema)."""
@@ -50,3 +50,52 @@ class Extraction(_Value):
     valid: bool = True
     error: str | None = None
     repairs: tuple[str, ...] = ()
+
+
+REQUIRED_ABOVE = 0.6
+"""Rules surer than this are required, the others optional (docs/annotation.md)."""
+
+
+class Window(_Value):
+    """A dialogue window, oldest turn first, ending with a user turn, and where it comes from.
+
+    ``conversation`` names the dialogue within its ``source`` (windows of one conversation never part at a split),
+    ``turn`` is the index there of the window's last turn, ``licence`` is the source's.
+    """
+
+    id: str = Field(min_length=1)
+    turns: tuple[Turn, ...] = Field(min_length=1)
+    language: str = "en"
+    source: str = "local"
+    conversation: str = ""
+    turn: int = Field(default=0, ge=0)
+    licence: str = "unknown"
+
+    @model_validator(mode="after")
+    def _ends_with_the_user(self) -> Self:
+        if self.turns[-1].role != "user" or not self.turns[-1].content.strip():
+            raise ValueError("the last turn must be a user turn with text")
+        return self
+
+
+class LabelledWindow(Window):
+    """A window with the rules that a good extractor must find, and those it may find (docs/annotation.md, Record).
+
+    ``labeller`` says who labelled it: ``annotator``, ``teacher``, ``recovered`` (a teacher asked again after an
+    invalid answer) or ``synthesis``.
+    """
+
+    preferences: tuple[Preference, ...]
+    optional: tuple[Preference, ...] = ()
+    tags: tuple[str, ...] = ()
+    labeller: Literal["annotator", "teacher", "recovered", "synthesis"] = "annotator"
+
+    @property
+    def rules(self) -> tuple[Preference, ...]:
+        """Required and optional rules, in this order."""
+        return self.preferences + self.optional
+
+    @property
+    def is_positive(self) -> bool:
+        """Whether there is any rule, required or optional, to be found."""
+        return bool(self.preferences or self.optional)

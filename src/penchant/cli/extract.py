@@ -50,6 +50,7 @@ class Prompt(StrEnum):
 
     card = "card"
     reference = "reference"
+    guide = "guide"
 
 
 def extract(

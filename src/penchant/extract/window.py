@@ -2,19 +2,22 @@
 
 A window is rendered as the published model card shows it: one text with ``User:`` and ``Assistant:``
 labels, oldest turn first, under a system prompt. A checkpoint must be run with the system prompt it was
-trained with, so both prompts in circulation are here.
+trained with, so the prompts in circulation are here.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from importlib.resources import files
 from typing import Literal, TypedDict
 
 from penchant.errors import InputError
 from penchant.types import Turn
 
-PromptName = Literal["card", "reference"]
+PromptName = Literal["card", "reference", "guide"]
+
+_GUIDE = files("penchant.extract").joinpath("annotation.md").read_text(encoding="utf-8").partition("\n## Record")[0]
 
 SYSTEM_PROMPTS: dict[PromptName, str] = {
     # The published checkpoint's model card.
@@ -23,6 +26,12 @@ SYSTEM_PROMPTS: dict[PromptName, str] = {
     "reference": (
         "Extract user preferences from the query into JSON format based on the PreferenceList schema. "
         'If no preferences are found, return {"preferences": []}.'
+    ),
+    # For a general LLM, which has not been trained for the task: the annotation guide itself.
+    "guide": (
+        f"You label dialogue windows after the guide below.\n\n{_GUIDE}\n\n## Your answer\n"
+        "One JSON object and nothing else, required and optional rules alike: "
+        '{"preferences": [{"condition": "when writing Python code", "action": "use type hints", "confidence": 0.9}]}'
     ),
 }
 

@@ -1,0 +1,1 @@
+"""Windows for training: sources, labels, synthesis, mixing. Needs the ``train`` extra."""

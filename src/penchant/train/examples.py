@@ -1,0 +1,77 @@
+"""Labelled windows -> token ids with labels, on disk."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset
+from datasets.exceptions import DatasetGenerationError
+
+from penchant.data.records import read_windows
+from penchant.errors import InputError
+from penchant.extract.schema import serialise
+from penchant.extract.template import encode_answer, encode_messages
+from penchant.extract.window import PromptName, build_messages
+from penchant.models.fetch import sha256
+from penchant.train.recipe import Recipe
+from penchant.types import LabelledWindow
+
+IGNORED = -100
+"""The label of a token that carries no loss."""
+
+_log = logging.getLogger(__name__)
+
+
+def encode_window(tokenizer: Any, window: LabelledWindow, prompt: PromptName, optional_rules: bool) -> dict[str, Any]:
+    """Return ``input_ids``, ``labels`` (``IGNORED`` up to where the JSON begins) and ``length`` of one example."""
+    question = encode_messages(tokenizer, build_messages(window.turns, prompt))
+    answer = encode_answer(tokenizer, serialise(window.rules if optional_rules else window.preferences))
+    labels = [IGNORED] * len(question) + answer
+    return {"input_ids": question + answer, "labels": labels, "length": len(labels)}
+
+
+def make_dataset(paths: Sequence[Path], tokenizer: Any, recipe: Recipe, cache: Path) -> Dataset:
+    """Encode the windows of ``paths`` once; the rows lie in ``cache`` and are read from disk as they are needed.
+
+    Raises:
+        InputError: a file is missing, empty or holds a record that is no labelled window (named by line and field),
+            or no example is short enough.
+    """
+    for path in paths:
+        if not path.is_file():
+            raise InputError(f"no such file: {path} (the recipe names it)")
+    source = {
+        "paths": [str(path) for path in paths],
+        "hashes": [sha256(path) for path in paths],
+        "tokenizer": hashlib.sha256(tokenizer.backend_tokenizer.to_str().encode()).hexdigest(),
+        "settings": (recipe.prompt, recipe.optional_rules, recipe.max_length, tokenizer.chat_template),
+    }
+    fingerprint = hashlib.sha256(repr(source).encode()).hexdigest()[:32]
+    try:
+        dataset = Dataset.from_generator(
+            lambda: _rows(paths, tokenizer, recipe), cache_dir=str(cache), fingerprint=fingerprint
+        )
+    except DatasetGenerationError as error:
+        raise error.__cause__ or error from None
+    if not len(dataset):
+        raise InputError(f"no window of {', '.join(map(str, paths))} fits max_length {recipe.max_length}")
+    return dataset
+
+
+def _rows(paths: Sequence[Path], tokenizer: Any, recipe: Recipe) -> Iterator[dict[str, Any]]:
+    left_out = 0
+    for path in paths:
+        for window in read_windows(path, LabelledWindow):
+            if isinstance(window, InputError):
+                raise window
+            row = encode_window(tokenizer, window, recipe.prompt, recipe.optional_rules)
+            if row["length"] <= recipe.max_length:
+                yield row
+            else:
+                left_out += 1
+    if left_out:
+        _log.warning("left out %d windows of more than max_length %d tokens", left_out, recipe.max_length)

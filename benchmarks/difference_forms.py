@@ -16,13 +16,20 @@ from pathlib import Path
 import gguf
 import numpy as np
 
-from dev_quality import COLUMNS, DEV, read_gold, score
 from penchant import Extractor
+from penchant.data.records import load_windows
+from penchant.evaluate.assess import assess
 from penchant.evaluate.embedding import MiniLM
+from penchant.evaluate.markdown import RESULT_COLUMNS, result_cells
+from penchant.evaluate.matching import SemanticJudge
+from penchant.evaluate.run import Outcome
+from penchant.evaluate.specs import Kind, Spec
 from penchant.models.gguf import Tensors, write_tensors
 from penchant.models.prepare import prepare
 from penchant.train.pack import KINDS, difference, pack
+from penchant.types import LabelledWindow
 
+DEV = Path(__file__).parent.parent / "data" / "labelled" / "dev.jsonl"
 RANKS = (16, 64, 128)
 
 
@@ -60,16 +67,19 @@ def main() -> None:
     parser.add_argument("trained", type=Path)
     parser.add_argument("--base", type=Path, required=True)
     args = parser.parse_args()
-    gold, embed = read_gold(DEV), MiniLM()
-    print(f"| form | MB | {COLUMNS} |\n| --- | --- | {' | '.join('---' for _ in COLUMNS.split('|'))} |")
+    gold, judge = load_windows(DEV, LabelledWindow), SemanticJudge(MiniLM().embed)
+    columns = ("form", "MB", *RESULT_COLUMNS)
+    print(f"| {' | '.join(columns)} |\n|{' --- |' * len(columns)}")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         for index, (form, size, path) in enumerate(forms(args.trained, args.base, folder)):
             model = folder / f"model-{index}"
             model.mkdir()
             prepare(args.base, path, model)
-            results = list(Extractor.load(model=str(model)).extract_many(window.turns for window in gold))
-            print(f"| {form} | {size:.0f} | {score(gold, results, embed)} |", flush=True)
+            results = Extractor.load(model=str(model)).extract_many(window.turns for window in gold)
+            outcome = Outcome(Spec(form, Kind.embedded, str(model)), tuple(results))
+            row = (form, f"{size:.0f}", *result_cells(assess(gold, outcome, judge)))
+            print(f"| {' | '.join(row)} |", flush=True)
 
 
 if __name__ == "__main__":

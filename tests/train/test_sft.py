@@ -1,138 +1,157 @@
-"""Fine-tuning on a tiny model: it learns, resumes exactly, and its weights come back."""
+"""Training runs: they learn, go on after a kill as if nothing had happened, and mean the same on two processes."""
 
 from __future__ import annotations
 
-import json
-from dataclasses import replace
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import pytest
+import torch
+import yaml
+from transformers import AutoModelForCausalLM
 
-torch = pytest.importorskip("torch")
-pytest.importorskip("transformers")
+from penchant.errors import InputError, ModelError
+from penchant.train.log import read_log
+from penchant.train.recipe import Recipe, make_recipe
+from penchant.train.sft import newest_checkpoint, train
+from penchant.train.trained import load_trained
 
-from penchant import Extractor, Preference  # noqa: E402
-from penchant.extract.chat import ChatEncoder  # noqa: E402
-from penchant.models.gguf import build_tokenizer, read_metadata, read_tensors  # noqa: E402
-from penchant.models.prepare import merge, prepare  # noqa: E402
-from penchant.train.checkpoint import from_llama, to_llama  # noqa: E402
-from penchant.train.pack import KINDS, pack  # noqa: E402
-from penchant.train.sft import IGNORED, Run, Settings, answer_loss, load_examples, make_batches  # noqa: E402
-from tests.tiny import tiny_gguf  # noqa: E402
-
-RULE = {"condition": "general", "action": "be brief", "confidence": 0.9}
-SETTINGS = Settings(epochs=3, learning_rate=3e-3, batch_tokens=600)
+COMMAND = [sys.executable, "-m", "penchant", "train", "recipe.yaml", "-o"]
+pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning", "ignore::UserWarning")
 
 
 @pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_gguf(tmp_path_factory.mktemp("base") / "base.gguf", scale=0.1)
+def _one_thread() -> None:
+    torch.set_num_threads(1)
 
 
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("data") / "train.jsonl"
-    records = [
-        {"turns": [{"role": "user", "content": text}], "preferences": rules, "optional": []}
-        for text, rules in [("be brief " * 3, [RULE]), ("what is two and two?", [])] * 4
-    ]
-    path.write_text("\n".join(map(json.dumps, records)))
-    return path
+@pytest.fixture
+def run(values: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The recipe as a file in the working folder; the path is where a run may go."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    Path("recipe.yaml").write_text(yaml.safe_dump(values))
+    return tmp_path / "run"
 
 
-def make_run(base: Path, data: Path, output: Path, settings: Settings = SETTINGS) -> Run:
-    return Run(base, output, settings, load_examples(data, ChatEncoder(build_tokenizer(read_metadata(base)), "card")))
+def curve(run: Path) -> list[dict[str, str]]:
+    return read_log(run / "log.csv")
 
 
-def test_weights_survive_the_way_to_transformers_and_back(base: Path) -> None:
-    tensors = read_tensors(base)
-    back = from_llama(to_llama(tensors, read_metadata(base)), list(tensors))
-    assert all(np.array_equal(back[name], tensors[name]) for name in tensors)
+def test_it_learns_and_goes_on_after_a_stop_as_if_nothing_had_happened(recipe: Recipe, tmp_path: Path) -> None:
+    whole = train(recipe, tmp_path / "whole")
+    losses = [float(row["loss"]) for row in curve(tmp_path / "whole") if row["loss"]]
+    assert len(losses) == 8  # 16 windows, 8 in a batch, 4 epochs
+    assert losses[-1] < losses[0] - 1
+    assert (tmp_path / "whole" / "loss.png").stat().st_size > 1000
+    assert [row["step"] for row in curve(tmp_path / "whole") if row["eval_loss"]] == ["4", "8"]
+
+    stopped = train(recipe, tmp_path / "parts", stop_at=3)
+    assert stopped.name == "checkpoint-3"
+    parts = train(recipe, tmp_path / "parts")
+    assert curve(tmp_path / "parts") == curve(tmp_path / "whole")
+    left, right = (AutoModelForCausalLM.from_pretrained(folder).state_dict() for folder in (whole, parts))
+    assert all(torch.equal(left[name], right[name]) for name in left)
 
 
-def test_only_the_answers_tokens_carry_loss(base: Path, data: Path) -> None:
-    encoder = ChatEncoder(build_tokenizer(read_metadata(base)), "card")
-    examples = load_examples(data, encoder)
-    model = to_llama(read_tensors(base), read_metadata(base))
-    _, count = answer_loss(model, examples)
-    assert count == sum(len(example.ids) - example.question for example in examples)
-    for example in examples:
-        answer = encoder.decode(example.ids[example.question :])
-        assert answer in ('{"preferences": []}', f'{{"preferences": [{json.dumps(RULE)}]}}')
-    alone = [answer_loss(model, [example]) for example in examples]
-    together, total = answer_loss(model, examples)
-    expected = sum(loss.item() * count for loss, count in alone) / total
-    assert together.item() == pytest.approx(expected, rel=0.02)  # padding changes nothing, bfloat16 a little
-    assert IGNORED not in examples[0].ids
+def test_it_goes_on_after_a_kill(run: Path) -> None:
+    subprocess.run([*COMMAND, "whole"], check=True, capture_output=True)
+    process = subprocess.Popen([*COMMAND, "run"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while not (run / "checkpoint-4" / "trainer_state.json").exists():
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    torn = run / "checkpoint-6"  # as a kill amid the writing of it leaves it
+    torn.mkdir(exist_ok=True)
+    (torn / "trainer_state.json").write_text('{"epoch": 3')
+    with (run / "log.csv").open("a") as log:
+        log.write("7,3.5,1.0\n6,3.")
+    subprocess.run([*COMMAND, "run"], check=True, capture_output=True)
+    assert curve(run) == curve(run.parent / "whole")
 
 
-def test_batches_hold_every_example_once_and_fit() -> None:
-    from penchant.train.sft import Example
-
-    examples = [Example(list(range(size)), 1) for size in (5, 90, 30, 7, 7, 99, 50, 12)]
-    batches = make_batches(examples, replace(SETTINGS, batch_tokens=100), epoch=0)
-    assert sorted(map(id, (e for batch in batches for e in batch))) == sorted(map(id, examples))
-    assert all(len(batch) * max(len(e.ids) for e in batch) <= 100 for batch in batches)
-    assert batches == make_batches(examples, replace(SETTINGS, batch_tokens=100), epoch=0)
-    others = [make_batches(examples, replace(SETTINGS, batch_tokens=100), epoch) for epoch in range(1, 9)]
-    assert any(other != batches for other in others)
-
-
-def test_a_killed_run_goes_on_as_if_nothing_had_happened(base: Path, data: Path, tmp_path: Path) -> None:
-    whole = make_run(base, data, tmp_path / "whole")
-    whole.train()
-
-    class KilledError(Exception):
-        pass
-
-    killed = make_run(base, data, tmp_path / "killed")
-    step = killed.train_step
-
-    def dying() -> tuple[float, float]:
-        if killed.step == 4:
-            raise KilledError
-        return step()
-
-    killed.train_step = dying  # type: ignore[method-assign]
-    with pytest.raises(KilledError):
-        killed.train(save_every=0)
-    make_run(base, data, tmp_path / "killed").train()
-    assert (tmp_path / "killed" / "log.csv").read_text() == (tmp_path / "whole" / "log.csv").read_text()
-    last = f"epoch-{SETTINGS.epochs}.gguf"
-    assert (tmp_path / "killed" / last).read_bytes() == (tmp_path / "whole" / last).read_bytes()
+def test_two_processes_are_one_with_the_doubled_batch(run: Path) -> None:
+    subprocess.run([*COMMAND, "one", "--set", "per_device_batch_size=8"], check=True, capture_output=True)
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", *COMMAND[1:], "run"]
+    done = subprocess.run([sys.executable, *launch], check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    one, two = curve(run.parent / "one"), curve(run)
+    assert [row["step"] for row in one] == [row["step"] for row in two]
+    for left, right in zip(one, two, strict=True):
+        for column in ("loss", "eval_loss", "grad_norm"):
+            if left[column]:
+                assert float(right[column]) == pytest.approx(float(left[column]), rel=2e-3), (left, right)
 
 
-@pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing.:FutureWarning")  # peft asks transformers for it
-def test_lora_moves_only_the_matrices_it_adapts(base: Path, data: Path, tmp_path: Path) -> None:
-    make_run(base, data, tmp_path / "run", replace(SETTINGS, epochs=2, lora_rank=2)).train()
-    before, after = read_tensors(base), read_tensors(tmp_path / "run" / "epoch-2.gguf")
-    for name in before:
-        change = after[name] - before[name]
-        if before[name].ndim == 1 or name == "token_embd.weight":
-            assert not change.any()
-        else:
-            assert np.linalg.svd(change, compute_uv=False)[2] < 0.05 * np.linalg.norm(change) < 1
+def test_adapters_alone_move_and_are_merged(values: dict[str, Any], tmp_path: Path) -> None:
+    lora = {"method": "lora", "lora_rank": 4, "lora_alpha": 8, "lora_dropout": 0.0, "num_train_epochs": 2}
+    folder = train(make_recipe(values | lora, "test"), tmp_path / "run")
+    assert (folder / "adapter_config.json").exists()
+    base = AutoModelForCausalLM.from_pretrained(values["model"]).state_dict()
+    merged = load_trained(tmp_path / "run").model.state_dict()
+    moved = {name for name in base if not torch.equal(base[name], merged[name])}
+    assert moved
+    assert all("proj" in name for name in moved)
 
 
-def test_a_model_learns_and_its_difference_runs_embedded(base: Path, data: Path, tmp_path: Path) -> None:
-    settings = replace(SETTINGS, epochs=40, learning_rate=1e-2)
-    run = make_run(base, data, tmp_path / "run", settings)
-    run.train()
-    losses = [float(line.split(",")[1]) for line in (tmp_path / "run" / "log.csv").read_text().splitlines()[1:]]
-    assert losses[-1] < 0.1 < losses[0]
-    trained = tmp_path / "run" / "epoch-40.gguf"
-    difference, folder = tmp_path / "difference.gguf", tmp_path / "folder"
-    pack(trained, base, difference, KINDS["Q8_0"])
-    folder.mkdir()
-    prepare(base, difference, folder)
-    extractor = Extractor.load(model=str(folder))
-    assert extractor.extract([{"role": "user", "content": "be brief " * 3}]).preferences == (Preference(**RULE),)
-    assert extractor.extract([{"role": "user", "content": "what is two and two?"}]).preferences == ()
+def test_frozen_embeddings_stay(values: dict[str, Any], tmp_path: Path) -> None:
+    recipe = make_recipe(values | {"freeze_embeddings": True, "num_train_epochs": 1, "evaluation": None}, "test")
+    trained = AutoModelForCausalLM.from_pretrained(train(recipe, tmp_path / "run")).state_dict()
+    base = AutoModelForCausalLM.from_pretrained(values["model"]).state_dict()
+    assert torch.equal(trained["model.embed_tokens.weight"], base["model.embed_tokens.weight"])
+    assert not torch.equal(trained["model.norm.weight"], base["model.norm.weight"])
 
-    merged = read_tensors(base)
-    merge(merged, difference)
-    expected = read_tensors(trained)
-    assert np.array_equal(merged["token_embd.weight"], read_tensors(base)["token_embd.weight"])
-    for name, tensor in expected.items():
-        np.testing.assert_allclose(merged[name], tensor, atol=5e-3)
+
+def test_a_run_goes_on_under_its_own_recipe_only(recipe: Recipe, tmp_path: Path) -> None:
+    train(recipe, tmp_path / "run", stop_at=2)
+    before = sorted((tmp_path / "run").rglob("*"))
+    with pytest.raises(InputError, match=r"holds a run with learning_rate: 0.003, not 0.1: use that recipe, or"):
+        train(recipe.model_copy(update={"learning_rate": 0.1}), tmp_path / "run")
+    assert sorted((tmp_path / "run").rglob("*")) == before
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "thesis.doc").touch()
+    with pytest.raises(InputError, match="is not empty and holds no run"):
+        train(recipe, tmp_path / "other")
+
+
+def test_a_checkpoint_of_another_model_is_named(recipe: Recipe, tmp_path: Path) -> None:
+    train(recipe, tmp_path / "run", stop_at=2)
+    weights = tmp_path / "run" / "checkpoint-2" / "model.safetensors"
+    from safetensors.torch import load_file, save_file
+
+    tensors = load_file(weights)
+    save_file({name: tensor[:1] for name, tensor in tensors.items()}, weights, {"format": "pt"})
+    with pytest.raises(ModelError, match="checkpoint-2 is of another model"):
+        train(recipe, tmp_path / "run")
+
+
+@pytest.mark.parametrize("model", ["/nowhere/model", "no-owner/no-such-model", "."])
+def test_a_model_that_cannot_be_loaded_is_named(recipe: Recipe, tmp_path: Path, model: str) -> None:
+    with pytest.raises(ModelError, match=f"cannot load the model {model}"):
+        train(recipe.model_copy(update={"model": model}), tmp_path / "run")
+
+
+def test_a_full_disk_leaves_the_last_checkpoint(run: Path, recipe: Recipe) -> None:
+    subprocess.run([*COMMAND, "run", "--stop-at", "2"], check=True, capture_output=True)
+
+    def no_room() -> None:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+
+    full = subprocess.run([*COMMAND, "run"], preexec_fn=no_room, capture_output=True, text=True, check=False)
+    assert full.returncode == 1
+    last = full.stderr.strip().splitlines()[-1]
+    assert last.startswith("penchant: "), full.stderr[-2000:]
+    assert "File too large" in last
+    kept = newest_checkpoint(run)
+    assert kept
+    assert kept.name == "checkpoint-2"
+    subprocess.run([*COMMAND, "run"], check=True, capture_output=True, env=dict(os.environ))
+    assert (run / "final" / "model.safetensors").exists()

@@ -8,8 +8,12 @@ import sys
 import typer
 
 import penchant
+from penchant.cli.data import data
+from penchant.cli.evaluate import evaluate
 from penchant.cli.extract import extract
+from penchant.cli.llama_factory import llama_factory
 from penchant.cli.models import models
+from penchant.cli.train import export, train
 from penchant.errors import PenchantError
 
 app = typer.Typer(
@@ -20,6 +24,11 @@ app = typer.Typer(
 )
 app.command()(extract)
 app.add_typer(models)
+app.add_typer(data)
+app.command()(train)
+app.command()(export)
+app.add_typer(evaluate)
+app.add_typer(llama_factory)
 
 
 def _version(wanted: bool) -> None:

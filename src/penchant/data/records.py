@@ -55,11 +55,14 @@ def write_windows(path: Path, windows: Iterable[Window]) -> int:
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".part-{path.name}")
     count = 0
-    with part.open("w", encoding="utf-8") as out:
-        for window in windows:
-            out.write(json.dumps(window.model_dump(mode="json"), ensure_ascii=False) + "\n")
-            count += 1
-    part.replace(path)
+    try:
+        with part.open("w", encoding="utf-8", errors="replace") as out:  # a lone surrogate has no UTF-8
+            for window in windows:
+                out.write(json.dumps(window.model_dump(mode="json"), ensure_ascii=False) + "\n")
+                count += 1
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
     return count
 
 

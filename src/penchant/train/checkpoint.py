@@ -1,32 +1,24 @@
-"""GGUF tensors <-> a transformers Llama model.
+"""GGUF tensors <-> a transformers causal LM.
 
-llama.cpp's GGUF keeps the rows of the query and key projections interleaved for its rotary embedding;
-transformers keeps the two halves of a head after each other.
+llama.cpp's GGUF keeps the rows of Llama's query and key projections interleaved for its rotary embedding;
+transformers keeps the two halves of a head after each other. Qwen3's rows are the same in both.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
+import gguf
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
+from penchant.errors import ModelError
 from penchant.models.gguf import Tensors
 
-_NAMES = {
-    "attn_norm": "input_layernorm",
-    "ffn_norm": "post_attention_layernorm",
-    "attn_q": "self_attn.q_proj",
-    "attn_k": "self_attn.k_proj",
-    "attn_v": "self_attn.v_proj",
-    "attn_output": "self_attn.o_proj",
-    "ffn_gate": "mlp.gate_proj",
-    "ffn_up": "mlp.up_proj",
-    "ffn_down": "mlp.down_proj",
-}
-_TOP_NAMES = {"token_embd.weight": "model.embed_tokens.weight", "output_norm.weight": "model.norm.weight"}
+_ARCHITECTURES = {"llama": gguf.MODEL_ARCH.LLAMA, "qwen3": gguf.MODEL_ARCH.QWEN3}
 
 
 def to_llama(tensors: Tensors, metadata: dict[str, Any]) -> LlamaForCausalLM:
@@ -48,36 +40,68 @@ def to_llama(tensors: Tensors, metadata: dict[str, Any]) -> LlamaForCausalLM:
     )
     model = LlamaForCausalLM(config)
     state = {}
-    for name, tensor in tensors.items():
+    for hf_name, name in tensor_names(model).items():
         heads = _heads(name, config)
-        state[_hf_name(name)] = torch.from_numpy(_split_halves(tensor, heads) if heads else tensor)
+        tensor = tensors[name]
+        state[hf_name] = torch.from_numpy(_split_halves(tensor, heads) if heads else tensor)
     state["lm_head.weight"] = state["model.embed_tokens.weight"]
     model.load_state_dict(state)
     return model
 
 
-def from_llama(model: LlamaForCausalLM, names: list[str]) -> Tensors:
-    """Return the model's weights under the given GGUF names."""
+def gguf_tensors(model: PreTrainedModel) -> Iterator[tuple[str, NDArray[np.float32]]]:
+    """Yield the GGUF name and the values of every weight; a tied output matrix is left out.
+
+    Raises:
+        ModelError: the model is neither llama nor qwen3, or has a weight that a GGUF file of its type cannot hold.
+    """
     state = model.state_dict()
-    tensors = {}
-    for name in names:
-        tensor = state[_hf_name(name)].float().numpy()
+    for hf_name, name in tensor_names(model).items():
+        tensor = state[hf_name].float().cpu().numpy()
         heads = _heads(name, model.config)
-        tensors[name] = _interleave(tensor, heads) if heads else tensor
-    return tensors
+        yield name, _interleave(tensor, heads) if heads else tensor
 
 
-def _hf_name(name: str) -> str:
-    if name in _TOP_NAMES:
-        return _TOP_NAMES[name]
-    _, layer, part, _ = name.split(".")
-    return f"model.layers.{layer}.{_NAMES[part]}.weight"
+def tensor_names(model: PreTrainedModel) -> dict[str, str]:
+    """Return the GGUF name for each transformers name; a tied output matrix is left out.
+
+    Raises:
+        ModelError: the model is neither llama nor qwen3, or has a weight that a GGUF file of its type cannot hold.
+    """
+    config = model.config
+    names = gguf.get_tensor_name_map(architecture(config.model_type), config.num_hidden_layers)
+    found = {}
+    for hf_name in model.state_dict():
+        if hf_name == "lm_head.weight" and config.tie_word_embeddings:
+            continue
+        name = names.get_name(hf_name, try_suffixes=(".weight",))
+        if name is None:
+            raise ModelError(
+                f"a GGUF file of type {config.model_type} has no place for {hf_name}: "
+                "merge the adapters, or take a model without it"
+            )
+        found[hf_name] = name
+    return found
 
 
-def _heads(name: str, config: LlamaConfig) -> int | None:
+def architecture(model_type: str) -> gguf.MODEL_ARCH:
+    """Return GGUF's architecture for a transformers model type.
+
+    Raises:
+        ModelError: it is neither llama nor qwen3.
+    """
+    if model_type not in _ARCHITECTURES:
+        raise ModelError(f"no GGUF of a {model_type!r} model can be written: take {' or '.join(_ARCHITECTURES)}")
+    return _ARCHITECTURES[model_type]
+
+
+def _heads(name: str, config: Any) -> int | None:
+    """Return the heads of a matrix whose rows GGUF interleaves, None for every other tensor."""
+    if config.model_type != "llama":
+        return None
     if name.endswith("attn_q.weight"):
-        return config.num_attention_heads
-    return config.num_key_value_heads if name.endswith("attn_k.weight") else None
+        return int(config.num_attention_heads)
+    return int(config.num_key_value_heads) if name.endswith("attn_k.weight") else None
 
 
 def _split_halves(tensor: NDArray[np.float32], heads: int) -> NDArray[np.float32]:

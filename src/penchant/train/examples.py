@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from datasets import Dataset
+from datasets import Dataset, Features, List, Value
 from datasets.exceptions import DatasetGenerationError
 
 from penchant.data.records import read_windows
@@ -22,6 +22,8 @@ from penchant.types import LabelledWindow
 
 IGNORED = -100
 """The label of a token that carries no loss."""
+
+_FEATURES = Features({"input_ids": List(Value("int32")), "labels": List(Value("int32")), "length": Value("int32")})
 
 _log = logging.getLogger(__name__)
 
@@ -52,26 +54,26 @@ def make_dataset(paths: Sequence[Path], tokenizer: Any, recipe: Recipe, cache: P
     }
     fingerprint = hashlib.sha256(repr(source).encode()).hexdigest()[:32]
     try:
-        dataset = Dataset.from_generator(
-            lambda: _rows(paths, tokenizer, recipe), cache_dir=str(cache), fingerprint=fingerprint
+        return Dataset.from_generator(
+            lambda: _rows(paths, tokenizer, recipe), _FEATURES, cache_dir=str(cache), fingerprint=fingerprint
         )
     except DatasetGenerationError as error:
         raise error.__cause__ or error from None
-    if not len(dataset):
-        raise InputError(f"no window of {', '.join(map(str, paths))} fits max_length {recipe.max_length}")
-    return dataset
 
 
 def _rows(paths: Sequence[Path], tokenizer: Any, recipe: Recipe) -> Iterator[dict[str, Any]]:
-    left_out = 0
+    taken = left_out = 0
     for path in paths:
         for window in read_windows(path, LabelledWindow):
             if isinstance(window, InputError):
                 raise window
             row = encode_window(tokenizer, window, recipe.prompt, recipe.optional_rules)
             if row["length"] <= recipe.max_length:
+                taken += 1
                 yield row
             else:
                 left_out += 1
+    if not taken:
+        raise InputError(f"no window of {', '.join(map(str, paths))} fits max_length {recipe.max_length}")
     if left_out:
         _log.warning("left out %d windows of more than max_length %d tokens", left_out, recipe.max_length)

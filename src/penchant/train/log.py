@@ -7,13 +7,23 @@ from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
-from transformers import TrainerCallback
+from transformers import ProgressCallback, TrainerCallback
 
-COLUMNS = ("step", "epoch", "loss", "grad_norm", "learning_rate", "num_tokens", "eval_loss")
-"""``loss`` and ``eval_loss``: cross-entropy per answer token; ``num_tokens``: seen so far, prompts included."""
+COLUMNS = ("step", "epoch", "loss", "grad_norm", "learning_rate", "num_input_tokens_seen", "eval_loss")
+"""``loss``, ``eval_loss``: cross-entropy per answer token; ``num_input_tokens_seen``: prompts too, but no padding."""
 
 
-class CsvLog(TrainerCallback):  # type: ignore[misc]
+class Progress(ProgressCallback):
+    """Show the loss beside the bar; transformers' own would print it."""
+
+    def on_log(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Show the newest loss."""
+        logs: dict[str, float] = kwargs["logs"]
+        if self.training_bar is not None and "loss" in logs:
+            self.training_bar.set_postfix(loss=f"{logs['loss']:.3f}", refresh=False)
+
+
+class CsvLog(TrainerCallback):
     """Write ``log.csv`` and ``loss.png`` in the run's folder."""
 
     def __init__(self, folder: Path) -> None:
@@ -30,8 +40,9 @@ class CsvLog(TrainerCallback):  # type: ignore[misc]
                 writer.writerows(rows)
             part.replace(self._path)
 
-    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float], **kwargs: Any) -> None:
+    def on_log(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Add a line for a training loss or an evaluation loss."""
+        logs: dict[str, float] = kwargs["logs"]
         if state.is_world_process_zero and ("loss" in logs or "eval_loss" in logs):
             with self._path.open("a", encoding="utf-8", newline="") as out:
                 writer = csv.DictWriter(out, COLUMNS, extrasaction="ignore")

@@ -33,7 +33,7 @@ class Recipe(BaseModel):
     method: Literal["full", "lora"] = Field(description="all weights, or adapters on every linear layer")
     freeze_embeddings: bool = Field(description="leave the token embedding as it is")
     lora_rank: int | None = Field(gt=0, description="with lora, else null")
-    lora_alpha: float | None = Field(gt=0, description="with lora, else null")
+    lora_alpha: int | None = Field(gt=0, description="with lora, else null")
     lora_dropout: float | None = Field(ge=0, lt=1, description="with lora, else null")
 
     # how

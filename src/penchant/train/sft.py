@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import json
 import logging
+import sys
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import PartialState
+from datasets import Dataset
 from peft import LoraConfig, get_peft_model
-from transformers import Trainer, TrainerCallback, TrainingArguments, set_seed
+from transformers import PrinterCallback, ProgressCallback, Trainer, TrainerCallback, TrainingArguments, set_seed
 
 from penchant.errors import InputError, ModelError
 from penchant.train.base import load_base
 from penchant.train.batches import GroupedSampler, collate_flat, collate_padded
 from penchant.train.examples import make_dataset
-from penchant.train.log import CsvLog
+from penchant.train.log import CsvLog, Progress
 from penchant.train.recipe import Recipe, read_recipe, write_recipe
 
 FINAL = "final"
@@ -26,19 +28,18 @@ FINAL = "final"
 _log = logging.getLogger(__name__)
 
 
-class _Trainer(Trainer):  # type: ignore[misc]
+class _Trainer(Trainer):
     """transformers' Trainer with the same global batches on any number of devices."""
 
-    def __init__(self, recipe: Recipe, **options: Any) -> None:
-        self._recipe = recipe
+    def __init__(self, sampler: GroupedSampler, **options: Any) -> None:
+        self._sampler = sampler
         super().__init__(**options)
 
     def _get_train_sampler(self, train_dataset: Any = None) -> GroupedSampler:
-        lengths = self.train_dataset["length"]
-        return GroupedSampler(lengths, self._recipe.global_batch_size, self._recipe.seed)
+        return self._sampler
 
 
-class _StopAt(TrainerCallback):  # type: ignore[misc]
+class _StopAt(TrainerCallback):
     """Save and stop after a step, while the schedule stays that of the whole run."""
 
     def __init__(self, step: int) -> None:
@@ -61,32 +62,50 @@ def train(recipe: Recipe, folder: Path, stop_at: int | None = None) -> Path:
         InputError: the folder holds another run, or the data cannot be used.
         ModelError: the model cannot be loaded, or a checkpoint does not fit it.
     """
-    state = PartialState()
-    at_once, accumulation = recipe.accumulation(state.num_processes)
+    state = PartialState(cpu=not torch.cuda.is_available())
+    recipe.accumulation(state.num_processes)  # before anything is loaded or written
     with state.main_process_first():
         _claim(folder, recipe)
     set_seed(recipe.seed)
     model, tokenizer = load_base(recipe.model, recipe.attn_implementation)
-    if recipe.freeze_embeddings:
-        model.get_input_embeddings().weight.requires_grad_(False)
-    if recipe.method == "lora":
-        model = get_peft_model(model, _lora(recipe))
     with state.main_process_first():
         windows = make_dataset(recipe.train, tokenizer, recipe, folder / "cache")
         held_out = make_dataset([recipe.evaluation], tokenizer, recipe, folder / "cache") if recipe.evaluation else None
+    trainer = make_trainer(recipe, folder, model, tokenizer.pad_token_id, windows, held_out)
+    trainer.processing_class = tokenizer
+    trainer.add_callback(CsvLog(folder))
+    if stop_at:
+        trainer.add_callback(_StopAt(stop_at))
+    return _run(trainer, folder)
+
+
+def make_trainer(
+    recipe: Recipe, folder: Path, model: Any, pad: int, windows: Dataset, held_out: Dataset | None
+) -> Trainer:
+    """Set transformers' Trainer up as a recipe says.
+
+    Args:
+        recipe: what to do; its model and files are not looked at.
+        folder: for checkpoints.
+        model: in float32.
+        pad: token id for padding.
+        windows: rows of ``make_dataset``.
+        held_out: the same for the evaluation loss, or None.
+    """
+    if recipe.freeze_embeddings:
+        model.get_input_embeddings().weight.requires_grad_(False)
     trainer = _Trainer(
-        recipe,
-        model=model,
-        args=_arguments(recipe, folder, at_once, accumulation, held_out is not None),
+        GroupedSampler(windows["length"], recipe.global_batch_size, recipe.seed),
+        model=get_peft_model(model, _lora(recipe)) if recipe.method == "lora" else model,
+        args=_arguments(recipe, folder, held_out is not None),
         train_dataset=windows,
         eval_dataset=held_out,
-        processing_class=tokenizer,
-        data_collator=partial(collate_padded, pad=tokenizer.pad_token_id)
-        if recipe.batching == "padded"
-        else collate_flat,
-        callbacks=[CsvLog(folder), *([_StopAt(stop_at)] if stop_at else [])],
+        data_collator=partial(collate_padded, pad=pad) if recipe.batching == "padded" else collate_flat,
     )
-    return _run(trainer, folder)
+    trainer.remove_callback(PrinterCallback)
+    trainer.remove_callback(ProgressCallback)
+    trainer.add_callback(Progress)
+    return trainer
 
 
 def newest_checkpoint(folder: Path) -> Path | None:
@@ -95,7 +114,7 @@ def newest_checkpoint(folder: Path) -> Path | None:
     return next((path for path in found if _is_whole(path)), None)
 
 
-def _run(trainer: _Trainer, folder: Path) -> Path:
+def _run(trainer: Trainer, folder: Path) -> Path:
     checkpoint = newest_checkpoint(folder)
     if checkpoint:
         _log.info("going on from %s", checkpoint)
@@ -139,15 +158,16 @@ def _is_whole(checkpoint: Path) -> bool:
 
 def _lora(recipe: Recipe) -> LoraConfig:
     return LoraConfig(
-        r=recipe.lora_rank,
-        lora_alpha=recipe.lora_alpha,
-        lora_dropout=recipe.lora_dropout,
+        r=recipe.lora_rank or 0,  # the recipe has made sure that all three are there
+        lora_alpha=recipe.lora_alpha or 0,
+        lora_dropout=recipe.lora_dropout or 0.0,
         target_modules="all-linear",
         task_type="CAUSAL_LM",
     )
 
 
-def _arguments(recipe: Recipe, folder: Path, at_once: int, accumulation: int, evaluate: bool) -> TrainingArguments:
+def _arguments(recipe: Recipe, folder: Path, evaluate: bool) -> TrainingArguments:
+    at_once, accumulation = recipe.accumulation(PartialState().num_processes)
     floor = recipe.lr_scheduler_type == "cosine" and recipe.min_lr_ratio > 0
     return TrainingArguments(
         output_dir=str(folder),
@@ -173,15 +193,16 @@ def _arguments(recipe: Recipe, folder: Path, at_once: int, accumulation: int, ev
         prediction_loss_only=True,
         use_liger_kernel=recipe.use_liger_kernel,
         torch_compile=recipe.torch_compile,
-        gradient_checkpointing=recipe.gradient_checkpointing,
-        fsdp=recipe.fsdp,
+        **({"gradient_checkpointing": True} if recipe.gradient_checkpointing else {}),
+        fsdp=recipe.fsdp,  # type: ignore[arg-type]
         ddp_find_unused_parameters=None if recipe.fsdp else False,
         logging_steps=recipe.logging_steps,
         logging_first_step=True,
+        include_num_input_tokens_seen="non_padding",
         eval_strategy="steps" if evaluate else "no",
         eval_steps=recipe.eval_steps,
         save_steps=recipe.save_steps,
         save_total_limit=recipe.save_total_limit,
-        disable_tqdm=None,
+        disable_tqdm=not sys.stderr.isatty(),
         report_to="none",
     )

@@ -1,0 +1,72 @@
+"""``penchant evaluate``: measure how good extractors are."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from penchant.cli.extract import SOME_INVALID
+from penchant.errors import MissingExtra
+from penchant.extract.window import PromptName
+
+evaluate = typer.Typer(name="evaluate", no_args_is_help=True)
+
+
+@evaluate.callback()
+def _group() -> None:
+    """Measure how good extractors are (needs penchant[train])."""
+
+
+@evaluate.command()
+def extraction(
+    gold: Annotated[Path, typer.Argument(help="Labelled windows, JSON Lines or Parquet (docs/annotation.md, Record).")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The folder of the report.")],
+    extractor: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--extractor",
+            "-e",
+            metavar="[NAME=]KIND[:MODEL]",
+            help="keywords; untuned (SmolLM2-135M-Instruct); embedded, of a prepared folder or a whole .gguf file; "
+            "transformers, of a hub id or a folder; endpoint, of the server's name for it. Give it once for each; "
+            "none: keywords, untuned and embedded.",
+        ),
+    ] = None,
+    endpoint: Annotated[
+        str | None, typer.Option(metavar="URL", help="endpoint: the server. The key is read from PENCHANT_API_KEY.")
+    ] = None,
+    prompt: Annotated[
+        PromptName | None,
+        typer.Option(help="transformers (default: card), endpoint (default: guide): the system prompt."),
+    ] = None,
+    threshold: Annotated[
+        float, typer.Option(min=0, max=1, help="Least cosine of two actions that count as the same.")
+    ] = 0.6,
+) -> None:
+    """Compare extractors on labelled windows and write report.md, report.json and plots.
+
+    Exit code: 0 all is well; 1 could not run; 2 wrong usage; 3 an extractor failed, or none of its answers could be
+    read, which the report says; the others went on.
+    """
+    try:
+        from penchant.data.records import load_windows
+        from penchant.evaluate import embedding, markdown, matching, report, run, specs, write
+    except ImportError as error:
+        raise MissingExtra("evaluating needs torch and plots: pip install 'penchant[train]'") from error
+    from penchant.types import LabelledWindow
+
+    chosen = specs.parse_specs(extractor or specs.DEFAULT, endpoint, prompt)
+    windows = load_windows(gold, LabelledWindow)
+    output.mkdir(parents=True, exist_ok=True)  # a folder that cannot be written should not come out at the end
+    judge = matching.SemanticJudge(embedding.MiniLM().embed, threshold)
+    header = report.describe(gold, windows, shlex.join(["penchant", *sys.argv[1:]]), judge, embedding.NAME)
+    outcomes = [run.run(spec, windows) for spec in chosen]
+    result = report.build_report(header, windows, outcomes, judge)
+    write.write_report(result, output)
+    typer.echo("\n".join([*markdown.headline(result), "", f"report: {output / 'report.md'}"]))
+    if any(assessment.failure or not assessment.valid.value for assessment in result.extractors):
+        raise typer.Exit(SOME_INVALID)

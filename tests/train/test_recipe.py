@@ -72,6 +72,12 @@ def test_a_wrong_value_is_named(
             read_recipe(Path("r.yaml"), [change])
 
 
+def test_a_misspelt_key_is_named_before_the_missing_one(values: dict[str, Any]) -> None:
+    values["learning_rat"] = values.pop("learning_rate")
+    with pytest.raises(InputError, match="learning_rat is no key of a recipe"):
+        make_recipe(values, "r.yaml")
+
+
 @pytest.mark.parametrize("text", ["", "- a\n- b", "a: [", "\x00", "just words"])
 def test_what_is_no_recipe_is_said_so(tmp_path: Path, text: str) -> None:
     path = tmp_path / "r.yaml"

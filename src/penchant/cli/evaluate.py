@@ -49,6 +49,9 @@ def extraction(
 ) -> None:
     """Compare extractors on labelled windows and write report.md, report.json and plots.
 
+    Up to 50 windows are run a second time, one by one, to see how long one takes. A run that was killed goes on, when
+    it is given again, with the extractor that it had not finished.
+
     Exit code: 0 all is well; 1 could not run; 2 wrong usage; 3 an extractor failed, or none of its answers could be
     read, which the report says; the others went on.
     """
@@ -64,9 +67,10 @@ def extraction(
     output.mkdir(parents=True, exist_ok=True)  # a folder that cannot be written should not come out at the end
     judge = matching.SemanticJudge(embedding.MiniLM().embed, threshold)
     header = report.describe(gold, windows, shlex.join(["penchant", *sys.argv[1:]]), judge, embedding.NAME)
-    outcomes = [run.run(spec, windows) for spec in chosen]
+    outcomes = run.run_all(chosen, windows, header.sha256, output)
     result = report.build_report(header, windows, outcomes, judge)
     write.write_report(result, output)
+    run.forget(output)
     typer.echo("\n".join([*markdown.headline(result), "", f"report: {output / 'report.md'}"]))
     if any(assessment.failure or not assessment.valid.value for assessment in result.extractors):
         raise typer.Exit(SOME_INVALID)

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError
 
 from penchant.data.mix import Part
 from penchant.data.mix_report import MixSettings
 from penchant.data.records import load_windows, read_windows
 from penchant.data.synthesis import SHARES, Exchange, Kind, Wish, load_entries, synthesise
-from penchant.errors import InputError
+from penchant.errors import InputError, first_fault
 from penchant.types import LabelledWindow, Window
 
 
@@ -46,12 +46,22 @@ class Synthesis(BaseModel):
         )
 
 
+def _kind_of_part(value: object) -> str:
+    return "synthesis" if isinstance(value, (dict, Synthesis)) else "file"
+
+
+AnyPart = Annotated[
+    Annotated[Path, Tag("file")] | Annotated[Synthesis, Tag("synthesis")],
+    Discriminator(_kind_of_part),  # else an error would name neither
+]
+
+
 class MixPlan(BaseModel):
     """A mix recipe. A part is a file of labelled windows, or a synthesis."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    parts: dict[str, Path | Synthesis] = Field(min_length=1)
+    parts: dict[str, AnyPart] = Field(min_length=1)
     evaluation_sets: dict[str, Path] = Field(description="no text of these windows gets into the mix")
     settings: MixSettings
 
@@ -81,5 +91,4 @@ def read_plan(path: Path) -> MixPlan:
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise InputError(f"cannot read the mix recipe {path}: {' '.join(str(error).split())}") from error
     except ValidationError as error:
-        fault = error.errors(include_url=False, include_input=False)[0]
-        raise InputError(f"{path}: {'.'.join(map(str, fault['loc'])) or 'recipe'}: {fault['msg']}") from error
+        raise InputError(f"{path}: {first_fault(error, 'recipe')}") from error

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import pyarrow.parquet as pq
 from pydantic import ValidationError
 
-from penchant.errors import InputError
+from penchant.errors import InputError, first_fault
 from penchant.types import Window
 
 AnyWindow = TypeVar("AnyWindow", bound=Window)
@@ -74,9 +74,7 @@ def _validate(where: str, record: Any, kind: type[AnyWindow]) -> AnyWindow | Inp
     try:
         return kind.model_validate(record)
     except ValidationError as error:
-        fault = error.errors(include_url=False, include_input=False)[0]
-        field = ".".join(map(str, fault["loc"])) or "record"
-        return InputError(f"{where}: {field}: {fault['msg']} (docs/annotation.md, Record)")
+        return InputError(f"{where}: {first_fault(error, 'record')} (docs/annotation.md, Record)")
 
 
 def _lines(path: Path) -> Iterator[tuple[int, Any]]:

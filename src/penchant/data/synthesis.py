@@ -17,7 +17,7 @@ from typing import Literal, TypeVar, get_args
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from penchant.data import phrases
-from penchant.errors import InputError
+from penchant.errors import InputError, first_fault
 from penchant.extract.window import MAX_TURNS
 from penchant.types import REQUIRED_ABOVE, LabelledWindow, Preference, Turn, Window
 
@@ -121,9 +121,7 @@ def load_entries(path: Path, kind: type[Entry]) -> list[Entry]:
         try:
             entries.append(kind.model_validate_json(line))
         except ValidationError as error:
-            fault = error.errors(include_url=False, include_input=False)[0]
-            field = ".".join(map(str, fault["loc"])) or kind.__name__
-            raise InputError(f"{path}:{number}: {field}: {fault['msg']}") from error
+            raise InputError(f"{path}:{number}: {first_fault(error, kind.__name__)}") from error
     if not entries:
         raise InputError(f"{path} is empty: give one {kind.__name__.lower()} a line")
     return entries

@@ -246,7 +246,8 @@ def _reading(header: Header) -> Iterator[str]:
     yield "- The eval loss is the mean cross-entropy, in nats, of the tokens of the gold answers (required and optional"
     yield "  rules), in torch; it is not measured for extractors whose weights torch cannot run."
     yield f"- In parentheses: 95% bootstrap intervals over {RESAMPLES:,} resamples of windows; none below"
-    yield f"  {LEAST_WINDOWS} windows, and –: undefined. They do not cover the judge's own errors."
+    yield f"  {LEAST_WINDOWS} windows, and –: undefined. They do not cover the judge's own errors, and say nothing about a"
+    yield "  rate of 0% or 100%, which every resample repeats."
     yield f"- Everything, window by window, is in report.json. Judge: {plain(header.judge)}."
 
 

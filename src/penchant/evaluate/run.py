@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import math
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
+from pydantic import TypeAdapter
 from tqdm import tqdm
 
+from penchant import __version__
 from penchant.errors import InputError, PenchantError
 from penchant.evaluate.loss import AnswerModel, WindowLoss
 from penchant.evaluate.specs import Loaded, Spec, load
@@ -23,6 +27,8 @@ LATENCY_SAMPLE = 50
 
 _FAILURES = (PenchantError, OSError, RuntimeError)
 """What loading or running a model raises; a RuntimeError is torch's or OpenVINO's, for want of memory say."""
+
+_KEPT = ".outcome-"
 
 _log = logging.getLogger(__name__)
 
@@ -57,6 +63,24 @@ class Outcome:
     failure: str | None = None
 
 
+_OUTCOME = TypeAdapter(Outcome)
+
+
+def run_all(specs: Sequence[Spec], gold: Sequence[LabelledWindow], data: str, folder: Path) -> tuple[Outcome, ...]:
+    """Run extractors one after the other, and keep what each did in ``folder`` until ``forget`` is called.
+
+    What an earlier run, killed before its report, has kept is taken over, if it got anything from that extractor and
+    ``data``, the sha256 of the gold set, is the same.
+    """
+    return tuple(_run_once(spec, gold, folder / f"{_KEPT}{_key(spec, data)}") for spec in specs)
+
+
+def forget(folder: Path) -> None:
+    """Remove what ``run_all`` has kept."""
+    for path in folder.glob(f"{_KEPT}*"):
+        path.unlink()
+
+
 def run(spec: Spec, gold: Sequence[LabelledWindow]) -> Outcome:
     """Run an extractor; if it fails, the windows it has not done are not valid, and ``failure`` says why."""
     extractions: list[Extraction] = []
@@ -71,6 +95,22 @@ def run(spec: Spec, gold: Sequence[LabelledWindow]) -> Outcome:
     undone = Extraction(valid=False, error=failure)
     extractions += [undone] * (len(gold) - len(extractions))
     return Outcome(spec, tuple(extractions), timing, losses, failure)
+
+
+def _run_once(spec: Spec, gold: Sequence[LabelledWindow], path: Path) -> Outcome:
+    if path.is_file():
+        _log.info("%s: taken from an unfinished run", spec.name)
+        return _OUTCOME.validate_json(path.read_bytes())
+    outcome = run(spec, gold)
+    if outcome.timing and outcome.failure is None:
+        part = path.with_name(f"{path.name}.part")
+        part.write_bytes(_OUTCOME.dump_json(outcome))
+        part.replace(path)
+    return outcome
+
+
+def _key(spec: Spec, data: str) -> str:
+    return hashlib.sha256(f"{__version__} {spec!r} {data}".encode()).hexdigest()[:16]
 
 
 def _extract(extractor: Extractor, gold: Sequence[LabelledWindow], done: list[Extraction], name: str) -> Timing | None:

@@ -121,7 +121,8 @@ def make_recipe(values: dict[str, Any], name: str) -> Recipe:
     try:
         return Recipe.model_validate(values)
     except ValidationError as error:
-        fault = error.errors(include_url=False, include_input=False)[0]
+        faults = error.errors(include_url=False, include_input=False)
+        fault = next((fault for fault in faults if fault["type"] == "extra_forbidden"), faults[0])
         key = ".".join(map(str, fault["loc"]))
         known = Recipe.model_fields.get(key)
         reason = {

@@ -132,8 +132,21 @@ def test_a_checkpoint_of_another_model_is_named(recipe: Recipe, tmp_path: Path) 
         train(recipe, tmp_path / "run")
 
 
+def test_sharding_without_a_gpu_is_an_error_and_writes_nothing(recipe: Recipe, tmp_path: Path) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    with pytest.raises(InputError, match="set fsdp: false"):
+        train(recipe.model_copy(update={"fsdp": True}), tmp_path / "run")
+    with pytest.raises(InputError, match="cannot be divided"):
+        train(recipe.model_copy(update={"global_batch_size": 0}), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize("model", ["/nowhere/model", "no-owner/no-such-model", "."])
-def test_a_model_that_cannot_be_loaded_is_named(recipe: Recipe, tmp_path: Path, model: str) -> None:
+def test_a_model_that_cannot_be_loaded_is_named(
+    recipe: Recipe, tmp_path: Path, model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(ModelError, match=f"cannot load the model {model}"):
         train(recipe.model_copy(update={"model": model}), tmp_path / "run")
 

@@ -1,6 +1,6 @@
 """Trained weights -> the difference to the base that is shipped.
 
-    python -m penchant.train.pack runs/first/epoch-3.gguf --base runs/first/base.gguf --output FILE [--type Q5_0]
+    python -m penchant.train.pack runs/exported/model-f16.gguf --output FILE [--type Q5_0]
 
 A difference has far smaller values than the weights, so that five bits cost the model nothing (see the model's card).
 """
@@ -8,12 +8,15 @@ A difference has far smaller values than the weights, so that five bits cost the
 from __future__ import annotations
 
 import argparse
+import tempfile
 from pathlib import Path
 
 import gguf
 
+from penchant.models.catalog import EMBEDDED
 from penchant.models.fetch import sha256
 from penchant.models.gguf import Tensors, read_tensors, write_tensors
+from penchant.models.store import ModelStore
 
 KINDS = {kind.name: kind for kind in (gguf.GGMLQuantizationType[n] for n in ("Q4_0", "Q5_0", "Q8_0", "F16"))}
 
@@ -40,12 +43,16 @@ def pack(trained: Path, base: Path, output: Path, kind: gguf.GGMLQuantizationTyp
 def main() -> None:
     """Parse the command line and pack."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("trained", type=Path, help="an epoch's weights, as penchant.train.sft writes them")
-    parser.add_argument("--base", type=Path, required=True)
+    parser.add_argument("trained", type=Path, help="whole weights, as `penchant export --form gguf-f16` writes them")
+    parser.add_argument("--base", type=Path, help="GGUF of the base; without it, the embedded model's is fetched")
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--type", choices=KINDS, default="Q5_0", help="how the matrices are stored")
     args = parser.parse_args()
-    pack(args.trained, args.base, args.output, KINDS[args.type])
+    with tempfile.TemporaryDirectory() as folder:
+        base = args.base or Path(folder) / "base.gguf"
+        if not args.base:
+            ModelStore.default().fetch_base(EMBEDDED, base)
+        pack(args.trained, base, args.output, KINDS[args.type])
     print(f"{args.output}: {args.output.stat().st_size / 1e6:.1f} MB, sha256 {sha256(args.output)}")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
 from functools import partial
 from pathlib import Path
@@ -13,6 +14,7 @@ import torch
 from accelerate import PartialState
 from datasets import Dataset
 from peft import LoraConfig, get_peft_model
+from safetensors import SafetensorError
 from transformers import PrinterCallback, ProgressCallback, Trainer, TrainerCallback, TrainingArguments, set_seed
 
 from penchant.errors import InputError, ModelError
@@ -62,7 +64,7 @@ def train(recipe: Recipe, folder: Path, stop_at: int | None = None) -> Path:
         InputError: the folder holds another run, or the data cannot be used.
         ModelError: the model cannot be loaded, or a checkpoint does not fit it.
     """
-    state = PartialState(cpu=not torch.cuda.is_available())
+    state = _processes(recipe)
     recipe.accumulation(state.num_processes)  # before anything is loaded or written
     with state.main_process_first():
         _claim(folder, recipe)
@@ -123,14 +125,27 @@ def _run(trainer: Trainer, folder: Path) -> Path:
         _log.info("going on from %s", checkpoint)
     try:
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    except (RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, SafetensorError) as error:
         if checkpoint and "state_dict" in str(error):
             raise ModelError(f"{checkpoint} is of another model than the recipe's: use another folder") from error
-        raise
+        if isinstance(error, RuntimeError) and "PytorchStreamWriter" not in str(error):
+            raise
+        reason = str(error).splitlines()[0]
+        raise ModelError(
+            f"cannot write to {folder} ({reason}): make room and run this again, the last checkpoint is whole"
+        ) from error
     if trainer.state.global_step < trainer.state.max_steps:
         return newest_checkpoint(folder) or folder
     trainer.save_model(str(folder / FINAL))
     return folder / FINAL
+
+
+def _processes(recipe: Recipe) -> PartialState:
+    if recipe.fsdp:
+        if not torch.cuda.is_available():
+            raise InputError("fsdp: true shards a model over GPUs, and there is none here: set fsdp: false")
+        os.environ["ACCELERATE_USE_FSDP"] = "true"  # accelerate chooses its backend for it at once
+    return PartialState(cpu=not torch.cuda.is_available())
 
 
 def _claim(folder: Path, recipe: Recipe) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 from collections import Counter
 from pathlib import Path
@@ -41,7 +42,8 @@ def test_a_label_keeps_the_window_and_sorts_the_rules(server: TeacherServer, tea
     )
     assert (summary.windows, summary.labelled, summary.recovered, summary.failed, summary.dropped) == (1, 1, 0, 0, 1)
     assert server.asked[0].messages == build_messages(turns, "guide")
-    assert (server.asked[0].body["model"], server.asked[0].body["temperature"]) == ("m", 0)
+    assert server.asked[0].body.keys() == {"model", "messages"}
+    assert server.asked[0].body["model"] == "m"
 
 
 def test_none_found_is_a_label(server: TeacherServer, teacher: Make, tmp_path: Path) -> None:
@@ -128,7 +130,7 @@ def test_windows_that_hold_no_readable_text_or_half_an_emoji(
     empty = Window(id="e", turns=(Turn(role="user", content="before"), Turn(role="user", content="\x00\x01")))
     summary = teacher().label([empty, window("half \ud83d", id="half")], tmp_path / "out.jsonl")
     (labelled,) = load_windows(tmp_path / "out.jsonl", LabelledWindow)
-    assert (labelled.id, labelled.turns[0].content) == ("half", "half �")
+    assert labelled.id == "half"
     assert summary.failed == 1
     assert "no text" in failures(tmp_path)["e"]
 
@@ -136,15 +138,21 @@ def test_windows_that_hold_no_readable_text_or_half_an_emoji(
 def test_order_is_the_inputs_and_as_many_requests_at_once_as_allowed(
     server: TeacherServer, teacher: Make, tmp_path: Path
 ) -> None:
-    def slow_at_first(question: Question) -> Answer:
-        time.sleep(0.05 if question.text < "w05" else 0)
+    together = threading.Barrier(3)  # each question is answered when three of them are there
+    order: list[str] = []
+
+    def in_threes(question: Question) -> Answer:
+        if together.wait(PATIENCE) == 0:
+            time.sleep(0.01)  # comes last
+        order.append(question.text)
         return by_words(question)
 
-    server.script = slow_at_first
-    texts = [f"w{number:02}" for number in range(40)]
+    server.script = in_threes
+    texts = [f"w{number:02}" for number in range(39)]
     teacher(concurrency=3).label([window(text) for text in texts], tmp_path / "out.jsonl")
     labelled = load_windows(tmp_path / "out.jsonl", LabelledWindow)
     assert [each.preferences[0].action for each in labelled] == [f"do {text}" for text in texts]
+    assert order != texts
     assert server.most_at_once == 3
 
 

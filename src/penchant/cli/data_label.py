@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from penchant.cli.extract import SOME_INVALID
-from penchant.errors import InputError, MissingExtra
+from penchant.errors import InputError
 from penchant.types import Window
 
 if TYPE_CHECKING:
@@ -39,13 +39,12 @@ def label(
     concurrency: Annotated[int, typer.Option(min=1, help="Most requests at once.")] = 8,
     attempts: Annotated[int, typer.Option(min=1, help="How often a window is asked for at most.")] = 3,
     parameters: Annotated[
-        str | None,
+        str,
         typer.Option(
             metavar="JSON",
-            help="Sent with each request; models differ in what they take. "
-            'Default: {"temperature": 0, "max_tokens": 4096}',
+            help='Sent with each request, e.g. {"temperature": 0, "max_tokens": 2048}; models differ in that.',
         ),
-    ] = None,
+    ] = "{}",
     price_input: Annotated[float | None, typer.Option(min=0, help="USD per million input tokens.")] = None,
     price_output: Annotated[float | None, typer.Option(min=0, help="USD per million output tokens.")] = None,
     poll_interval: Annotated[float, typer.Option(min=0, help="--batch: seconds between two looks.")] = 30.0,
@@ -57,10 +56,7 @@ def label(
 
     Exit code: 0 all is well; 1 could not run; 2 wrong usage; 3 some windows are not valid or got no label.
     """
-    try:
-        from penchant.data.teacher import PARAMETERS, Teacher
-    except ImportError as error:
-        raise MissingExtra("labelling needs pyarrow: pip install 'penchant[train]'") from error
+    from penchant.data.teacher import Teacher
 
     prices = _prices(price_input, price_output)
     if output.exists() and file.exists() and output.samefile(file):
@@ -69,7 +65,7 @@ def label(
         model,
         work or output.with_name(f"{output.stem}.work"),
         base_url=endpoint,
-        parameters=PARAMETERS if parameters is None else _parameters(parameters),
+        parameters=_parameters(parameters),
         attempts=attempts,
         concurrency=concurrency,
         poll_interval=poll_interval,

@@ -18,16 +18,13 @@ from penchant.data.records import write_windows
 from penchant.errors import InputError, ParseError
 from penchant.extract.endpoint import connect, explain
 from penchant.extract.window import build_messages, clean_text
-from penchant.types import REQUIRED_ABOVE, LabelledWindow, Preference, Turn, Window
+from penchant.types import REQUIRED_ABOVE, LabelledWindow, Preference, Window
 
 OPTIONAL_FROM = 0.4
 """Rules less sure than this are no labels (docs/annotation.md)."""
 
 OUTPUT_TOKENS = 30
 """Expected tokens of an answer: the mean of the windows in data/labelled."""
-
-PARAMETERS: Mapping[str, Any] = {"temperature": 0, "max_tokens": 4096}
-"""What is sent beside the model and the messages unless the caller says otherwise."""
 
 _OURS = {"model", "messages", "n", "stream"}
 
@@ -86,7 +83,8 @@ class Teacher:
         model: the model's name on the server.
         work: the folder of what has been paid for; runs may share it, one at a time.
         base_url: e.g. ``http://localhost:8000/v1``; None: ``OPENAI_BASE_URL``, else OpenAI.
-        parameters: sent with each request, e.g. ``{"max_completion_tokens": 4096}``.
+        parameters: sent with each request, e.g. ``{"temperature": 0}``; none by default, for models differ in
+            what they take.
         attempts: how often a window is asked for while the answers are not valid.
         concurrency: most requests at once.
         timeout: seconds for one request.
@@ -103,7 +101,7 @@ class Teacher:
         work: Path,
         *,
         base_url: str | None = None,
-        parameters: Mapping[str, Any] = PARAMETERS,
+        parameters: Mapping[str, Any] | None = None,
         attempts: int = 3,
         concurrency: int = 8,
         timeout: float = 120.0,
@@ -112,9 +110,9 @@ class Teacher:
     ) -> None:
         if not model:
             raise InputError("name the model that the server should run: model='...' or --model")
-        if reserved := _OURS & set(parameters):
+        self._model, self._work, self._parameters, self._attempts = model, work, dict(parameters or {}), attempts
+        if reserved := _OURS & set(self._parameters):
             raise InputError(f"the parameters may not hold {', '.join(sorted(reserved))}")
-        self._model, self._work, self._parameters, self._attempts = model, work, dict(parameters), attempts
         self._concurrency, self._poll_interval = concurrency, poll_interval
         self._client = connect(base_url, timeout=timeout, retries=retries)
 
@@ -243,11 +241,8 @@ class Teacher:
 
 
 def _label(window: Window, rules: tuple[Preference, ...], recovered: bool) -> _Label:
-    fields = {name: getattr(window, name) for name in Window.model_fields}
-    # The turns as the teacher read them: what was cleaned away, such as half an emoji, could not be written either.
-    fields["turns"] = tuple(Turn(role=turn.role, content=clean_text(turn.content)) for turn in window.turns)
     labelled = LabelledWindow(
-        **fields,
+        **{name: getattr(window, name) for name in Window.model_fields},
         preferences=tuple(rule for rule in rules if rule.confidence > REQUIRED_ABOVE),
         optional=tuple(rule for rule in rules if OPTIONAL_FROM <= rule.confidence <= REQUIRED_ABOVE),
         labeller="recovered" if recovered else "teacher",

@@ -117,17 +117,36 @@ def test_the_readmes_python_runs(store: ModelStore) -> None:
     assert "type hints" in done.stdout
 
 
-def test_every_command_and_option_of_the_readme_exists() -> None:
-    for line in re.findall(r"^    (penchant .*)$", README, re.MULTILINE):
-        command, *rest = line.split("#")[0].split()[1:]
-        helped = run(command, "--help")
-        assert helped.returncode == 0
-        for option in (word for word in rest if word.startswith("--")):
-            assert option in helped.stdout, line
-    names = {command.name or command.callback.__name__ for command in app.registered_commands if command.callback}
-    names |= {
+def test_every_command_and_option_of_the_docs_exists() -> None:
+    texts = [README, (ROOT / "docs" / "training.md").read_text(encoding="utf-8")]
+    lines = {
+        line.split("#")[0]
+        for text in texts
+        for line in re.findall(r"^    (?:torchrun .*-m )?(penchant .*)$", text.replace("\\\n", " "), re.MULTILINE)
+    }
+    groups = {
         str(group.name or group.typer_instance.info.name) for group in app.registered_groups if group.typer_instance
     }
+    helped: dict[tuple[str, ...], str] = {}
+    for line in lines:
+        words = line.split()[1:]
+        command = tuple(words[: 2 if words[0] in groups else 1])
+        if command not in helped:
+            done = run(*command, "--help")
+            assert done.returncode == 0, line
+            helped[command] = done.stdout
+        for option in (word for word in words if word.startswith("--")):
+            assert option in helped[command], line
+    names = {command.name or command.callback.__name__ for command in app.registered_commands if command.callback}
     assert names
-    for name in names:
+    for name in names | groups:
         assert f"penchant {name}" in README
+
+
+def test_the_docs_set_only_keys_that_recipes_have() -> None:
+    from penchant.train.recipe import Recipe
+
+    text = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")
+    keys = set(re.findall(r"--set (\w+)=", text))
+    assert keys
+    assert keys <= set(Recipe.model_fields)

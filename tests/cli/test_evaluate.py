@@ -18,7 +18,7 @@ pytest.importorskip("torch")
 from penchant.cli.evaluate import evaluate
 from penchant.data.records import write_windows
 from penchant.errors import InputError, ParseError
-from penchant.evaluate import embedding
+from penchant.evaluate import embedding, run
 from penchant.evaluate.matching import ACTION_THRESHOLD
 from penchant.extract.base import Extractor
 from penchant.models.catalog import EMBEDDED
@@ -159,6 +159,7 @@ def test_without_the_extra_the_install_command_is_given() -> None:
 def test_the_shipped_model_on_real_windows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The user's own store, so that models are fetched once and not for every run of the tests."""
     monkeypatch.setenv("PENCHANT_HOME", str(REAL_MODELS.parent))
+    monkeypatch.setattr(run, "LATENCY_SAMPLE", 3)
     store = ModelStore(REAL_MODELS)
     store.ensure(EMBEDDED)
     lines = (ROOT / "data" / "labelled" / "dev.jsonl").read_text(encoding="utf-8").splitlines()

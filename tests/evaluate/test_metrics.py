@@ -53,7 +53,7 @@ def test_what_is_undefined_is_not_zero() -> None:
     missed = score_rules([MISSED])
     assert (missed.precision.value, missed.recall.value, missed.f1.value) == (None, 0, 0)
     false = score_rules([FALSE])
-    assert (false.precision.value, false.recall.value, false.f1.value) == (0, None, 0)
+    assert (false.precision.value, false.recall.value, false.f1.value) == (0, None, None)
     assert share([0], [0]).value is None
 
 

@@ -73,8 +73,6 @@ def test_a_bad_record_is_named(recipe: Recipe, data: Path, tmp_path: Path) -> No
     bad.write_text("\n".join([*lines[:2], lines[2].replace('"confidence": 0.9', '"confidence": 7'), *lines[3:]]))
     with pytest.raises(InputError, match=r"bad.jsonl:3: preferences.0.confidence: Input should be less than or equal"):
         make_dataset([bad], tokenizer, recipe, tmp_path / "cache")
-    with pytest.raises(InputError, match=r"no such file: .*absent.jsonl \(the recipe names it\)"):
-        make_dataset([tmp_path / "absent.jsonl"], tokenizer, recipe, tmp_path / "cache")
     with pytest.raises(InputError, match="fits max_length 3"):
         make_dataset([data], tokenizer, recipe.model_copy(update={"max_length": 3}), tmp_path / "cache")
 

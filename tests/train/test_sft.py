@@ -115,10 +115,23 @@ def test_a_run_goes_on_under_its_own_recipe_only(recipe: Recipe, tmp_path: Path)
     with pytest.raises(InputError, match=r"holds a run with learning_rate: 0.003, not 0.1: use that recipe, or"):
         train(recipe.model_copy(update={"learning_rate": 0.1}), tmp_path / "run")
     assert sorted((tmp_path / "run").rglob("*")) == before
+    with pytest.raises(InputError, match=r"no such file: absent.jsonl \(the recipe names it\)"):
+        train(recipe.model_copy(update={"evaluation": Path("absent.jsonl")}), tmp_path / "new")
+    assert not (tmp_path / "new").exists()
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "thesis.doc").touch()
     with pytest.raises(InputError, match="is not empty and holds no run"):
         train(recipe, tmp_path / "other")
+
+
+def test_a_run_goes_on_with_its_own_data_only(recipe: Recipe, tmp_path: Path) -> None:
+    copy = tmp_path / "copy.jsonl"
+    copy.write_bytes(recipe.train[0].read_bytes())
+    changed = recipe.model_copy(update={"train": (copy,), "evaluation": None})
+    train(changed, tmp_path / "run", stop_at=2)
+    copy.write_bytes(copy.read_bytes().replace(b"be brief", b"be short"))
+    with pytest.raises(InputError, match=r"copy.jsonl has changed since the run in"):
+        train(changed, tmp_path / "run")
 
 
 def test_a_checkpoint_of_another_model_is_named(recipe: Recipe, tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ _LABELLED = Path("data/labelled")
 
 @data.callback()
 def _group() -> None:
-    """Make training data: windows from sources, labels, synthesis, mixing (needs penchant[train])."""
+    """Make training data: windows from sources, labels, synthesis, mixing (needs the train extra)."""
 
 
 @data.command()

@@ -10,7 +10,6 @@ from typing import Annotated
 import typer
 
 from penchant.cli.extract import SOME_INVALID
-from penchant.errors import MissingExtra
 from penchant.extract.window import PromptName
 
 evaluate = typer.Typer(name="evaluate", no_args_is_help=True)
@@ -18,7 +17,7 @@ evaluate = typer.Typer(name="evaluate", no_args_is_help=True)
 
 @evaluate.callback()
 def _group() -> None:
-    """Measure how good extractors are (needs penchant[train])."""
+    """Measure how good extractors are (needs the train extra)."""
 
 
 @evaluate.command()
@@ -55,11 +54,8 @@ def extraction(
     Exit code: 0 all is well; 1 could not run; 2 wrong usage; 3 an extractor failed, or none of its answers could be
     read, which the report says; the others went on.
     """
-    try:
-        from penchant.data.records import load_windows
-        from penchant.evaluate import embedding, markdown, matching, report, run, specs, write
-    except ImportError as error:
-        raise MissingExtra("evaluating needs torch and plots: pip install 'penchant[train]'") from error
+    from penchant.data.records import load_windows
+    from penchant.evaluate import embedding, markdown, matching, report, run, specs, write
     from penchant.types import LabelledWindow
 
     chosen = specs.parse_specs(extractor or specs.DEFAULT, endpoint, prompt)

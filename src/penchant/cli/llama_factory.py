@@ -18,7 +18,7 @@ llama_factory = typer.Typer(name="llama-factory", no_args_is_help=True)
 
 @llama_factory.callback()
 def _group() -> None:
-    """Exchange data and settings with LLaMA-Factory (needs penchant[train])."""
+    """Exchange data and settings with LLaMA-Factory (needs the train extra)."""
 
 
 @llama_factory.command("write")

@@ -25,10 +25,14 @@ def train(
 
     The run's folder gets recipe.yaml, log.csv, loss.png, checkpoint-N and at the end the model in final/.
     """
+    from accelerate import PartialState
+
     from penchant.train import sft
     from penchant.train.recipe import read_recipe
 
-    typer.echo(sft.train(read_recipe(recipe, change or ()), output, stop_at))
+    model = sft.train(read_recipe(recipe, change or ()), output, stop_at)
+    if PartialState().is_main_process:
+        typer.echo(model)
 
 
 def export(

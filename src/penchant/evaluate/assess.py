@@ -143,12 +143,20 @@ def _close_calls(
     for wanted, window in zip(gold, windows, strict=True):
         rules, partners = window.extraction.preferences, window.semantic.partners
         likeness = judge(rules, wanted.rules)
+        free = [column for column in range(len(wanted.rules)) if column not in partners]
         for row, partner in enumerate(partners):
-            free = [column for column in range(len(wanted.rules)) if column not in partners]
             for column in free if partner is None else [partner]:
                 cosines = float(likeness.actions[row, column]), float(likeness.conditions[row, column])
                 call = CloseCall(window.id, rules[row], wanted.rules[column], *cosines)
                 (rejected if partner is None else accepted).append(call)
     accepted.sort(key=lambda call: call.action)
     rejected.sort(key=lambda call: -call.action)
-    return tuple(accepted[:CLOSE_CALLS]), tuple(rejected[:CLOSE_CALLS])
+    return tuple(accepted[:CLOSE_CALLS]), tuple(_likest(rejected)[:CLOSE_CALLS])
+
+
+def _likest(calls: Iterable[CloseCall]) -> list[CloseCall]:
+    """Keep the first pair of each gold rule, so that an answer full of near copies does not fill the list."""
+    first: dict[tuple[str, Preference], CloseCall] = {}
+    for call in calls:
+        first.setdefault((call.window, call.gold), call)
+    return list(first.values())

@@ -186,8 +186,8 @@ def _comparisons(comparisons: Sequence[Comparison]) -> Iterator[str]:
 def _slices(extractors: Sequence[Assessment]) -> Iterator[str]:
     yield "## Parts of the data"
     yield ""
-    yield "F1, then perfect windows. F1 is undefined where nothing is required and no rule is wrong. The precision and"
-    yield "the recall of each part are in report.json."
+    yield "F1, undefined where no rule is required, and then perfect windows. The precision and the recall of each part"
+    yield "are in report.json."
     for kind, title in _SLICES.items():
         parts = [part for part in extractors[0].slices if part.kind == kind]
         own = [[part.scores for part in a.slices if part.kind == kind] for a in extractors]
@@ -246,8 +246,8 @@ def _reading(header: Header) -> Iterator[str]:
     yield "- The eval loss is the mean cross-entropy, in nats, of the tokens of the gold answers (required and optional"
     yield "  rules), in torch; it is not measured for extractors whose weights torch cannot run."
     yield f"- In parentheses: 95% bootstrap intervals over {RESAMPLES:,} resamples of windows; none below"
-    yield f"  {LEAST_WINDOWS} windows, and –: undefined. They do not cover the judge's own errors, and say nothing about a"
-    yield "  rate of 0% or 100%, which every resample repeats."
+    yield f"  {LEAST_WINDOWS} windows, and –: undefined. They do not cover the judge's own errors, and say nothing"
+    yield "  about a rate of 0% or 100%, which every resample repeats."
     yield f"- Everything, window by window, is in report.json. Judge: {plain(header.judge)}."
 
 

@@ -38,7 +38,8 @@ class Estimate:
 class RuleScores:
     """How good the rules are: of all windows, or of a slice.
 
-    ``perfect`` is the share of windows with every required rule found and none wrong.
+    ``recall`` and ``f1`` are undefined where no rule is required. ``perfect`` is the share of windows with every
+    required rule found and none wrong.
     """
 
     windows: int
@@ -146,7 +147,7 @@ def _rule_rates(sums: Floats) -> Floats:
     rates = [
         divide(right, right + wrong),
         divide(right, right + missed),
-        divide(2 * right, 2 * right + wrong + missed),
+        divide(2 * right, np.where(right + missed, 2 * right + wrong + missed, 0)),
         divide(perfect, windows),
     ]
     return np.stack(rates, axis=-1)

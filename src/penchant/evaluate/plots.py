@@ -34,7 +34,8 @@ def draw_reliability(report: Report) -> Figure:
         _draw_bins(axes, assessment)
     for axes in list(figure.axes)[len(report.extractors) :]:
         axes.remove()
-    figure.supxlabel("confidence")
+    figure.axes[0].legend(loc="upper left", fontsize=9)
+    figure.supxlabel("confidence (numbers: rules in the bin)")
     figure.supylabel("share of rules that are right")
     return figure
 
@@ -56,7 +57,7 @@ def draw_precision_recall(report: Report) -> Figure:
     axes.text(TARGET_RECALL - 0.01, 1.02, f"{TARGET_RECALL:.1%} recall", ha="right", va="bottom", color="0.3")
     _share_axis(axes, "x", "recall (required rules found)")
     _share_axis(axes, "y", "precision (extracted rules that are right)")
-    axes.legend(loc="best")
+    axes.legend(loc="best", title="large mark: every rule")
     return figure
 
 
@@ -64,7 +65,7 @@ def draw_tags(report: Report) -> Figure:
     """Draw F1 and the share of perfect windows for each tag, with 95% intervals."""
     tags = [part for part in report.extractors[0].slices if part.kind == "tag"]
     count = len(report.extractors)
-    figure = Figure(figsize=(11, 1.8 + max(1, len(tags)) * (0.16 + 0.14 * count)), layout="constrained")
+    figure = Figure(figsize=(11, 1.8 + max(1, len(tags)) * (0.14 + 0.12 * count)), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)
     styles = zip(cycle(_COLOURS), cycle(_MARKERS), strict=False)
     for place, (assessment, (colour, marker)) in enumerate(zip(report.extractors, styles, strict=False)):
@@ -77,7 +78,7 @@ def draw_tags(report: Report) -> Figure:
     left.set_yticks(range(len(tags)), [f"{part.name[:_NAME_LIMIT]} ({part.scores.windows})" for part in tags])
     left.set_ylim(max(1, len(tags)) - 0.5, -0.5)
     left.set_ylabel("tag (windows)")
-    _share_axis(left, "x", "F1 (none where there is nothing to find)")
+    _share_axis(left, "x", "F1 (none where no rule is required)")
     _share_axis(right, "x", "perfect windows: all required rules, none wrong")
     figure.legend(loc="outside upper center", ncols=3)
     return figure
@@ -93,10 +94,11 @@ PLOTS: Mapping[str, Callable[[Report], Figure]] = {
 
 def _draw_bins(axes: Axes, assessment: Assessment) -> None:
     calibration = assessment.calibration
-    axes.plot([0, 1], [0, 1], color="0.5", linestyle="--", linewidth=1)
+    axes.plot([0, 1], [0, 1], color="0.5", linestyle="--", linewidth=1, label="calibrated")
+    means = [part.confidence for part in calibration.equal_width], [part.right for part in calibration.equal_width]
+    axes.plot(*means, "o", color=_COLOURS[1], markersize=5, label="mean confidence of the bin")
     for part in calibration.equal_width:
         axes.bar(part.low, part.right, part.high - part.low, align="edge", color=_COLOURS[0], edgecolor="white")
-        axes.plot(part.confidence, part.right, "o", color=_COLOURS[1], markersize=5)
         axes.text((part.low + part.high) / 2, part.right + 0.02, str(part.rules), ha="center", fontsize=9)
     error = "no rules" if calibration.ece is None else f"ECE {calibration.ece:.3f}, {calibration.rules} rules"
     axes.set_title(f"{_name(assessment)}\n{error}", fontsize=11)

@@ -95,19 +95,6 @@ def load(spec: Spec) -> Iterator[Loaded]:
             yield loaded
 
 
-def load_gguf(weights: Path, folder: Path) -> Extractor:
-    """Load whole weights, prepared in an empty folder.
-
-    Raises:
-        ModelError: they cannot be read or prepared.
-    """
-    try:
-        prepare(weights, None, folder)
-    except (OSError, ValueError, LookupError) as error:  # what the GGUF reader raises for a file that is none
-        raise ModelError(f"cannot prepare {weights}: {error}: give the GGUF file of a whole SmolLM2 model") from error
-    return Extractor.load("embedded", str(folder))
-
-
 def _parse_spec(text: str, endpoint: str | None, prompt: PromptName | None) -> Spec:
     name, equals, rest = text.partition("=")
     if not equals or ":" in name:  # the first = belongs to the model
@@ -154,7 +141,11 @@ def _load_embedded(model: str | None, folder: Path) -> Loaded:
 def _load_weights(weights: Path, folder: Path) -> Loaded:
     prepared = folder / "prepared"
     prepared.mkdir()
-    return Loaded(load_gguf(weights, prepared), lambda: loss.from_gguf(weights, PROMPT))
+    try:
+        prepare(weights, None, prepared)
+    except (OSError, ValueError, LookupError) as error:  # what the GGUF reader raises for a file that is none
+        raise ModelError(f"cannot prepare {weights}: {error}: give the GGUF file of a whole SmolLM2 model") from error
+    return Loaded(Extractor.load("embedded", str(prepared)), lambda: loss.from_gguf(weights, PROMPT))
 
 
 def _fetch_base(folder: Path) -> Path:

@@ -40,12 +40,9 @@ def make_dataset(paths: Sequence[Path], tokenizer: Any, recipe: Recipe, cache: P
     """Encode the windows of ``paths`` once; the rows lie in ``cache`` and are read from disk as they are needed.
 
     Raises:
-        InputError: a file is missing, empty or holds a record that is no labelled window (named by line and field),
+        InputError: a file is empty or holds a record that is no labelled window (named by line and field),
             or no example is short enough.
     """
-    for path in paths:
-        if not path.is_file():
-            raise InputError(f"no such file: {path} (the recipe names it)")
     source = {
         "paths": [str(path) for path in paths],
         "hashes": [sha256(path) for path in paths],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shutil
 import sys
 from functools import partial
 from pathlib import Path
@@ -18,6 +19,7 @@ from safetensors import SafetensorError
 from transformers import PrinterCallback, ProgressCallback, Trainer, TrainerCallback, TrainingArguments, set_seed
 
 from penchant.errors import InputError, ModelError
+from penchant.models.fetch import sha256
 from penchant.train.base import load_base
 from penchant.train.batches import GroupedSampler, collate_flat, collate_padded
 from penchant.train.examples import make_dataset
@@ -125,19 +127,29 @@ def _run(trainer: Trainer, folder: Path) -> Path:
         _log.info("going on from %s", checkpoint)
     try:
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        if trainer.state.global_step < trainer.state.max_steps:
+            return newest_checkpoint(folder) or folder
+        trainer.save_model(str(folder / f".part-{FINAL}"))
     except (OSError, RuntimeError, SafetensorError) as error:
-        if checkpoint and "state_dict" in str(error):
-            raise ModelError(f"{checkpoint} is of another model than the recipe's: use another folder") from error
-        if isinstance(error, RuntimeError) and "PytorchStreamWriter" not in str(error):
-            raise
-        reason = str(error).splitlines()[0]
-        raise ModelError(
-            f"cannot write to {folder} ({reason}): make room and run this again, the last checkpoint is whole"
-        ) from error
-    if trainer.state.global_step < trainer.state.max_steps:
-        return newest_checkpoint(folder) or folder
-    trainer.save_model(str(folder / FINAL))
+        raise _translate(error, checkpoint, folder) from error
+    if trainer.is_world_process_zero():
+        shutil.rmtree(folder / FINAL, ignore_errors=True)
+        (folder / f".part-{FINAL}").rename(folder / FINAL)
     return folder / FINAL
+
+
+def _translate(error: Exception, checkpoint: Path | None, folder: Path) -> Exception:
+    """Say what is to be done about an error that is to be expected; another one stays as it is."""
+    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    if checkpoint and "state_dict" in str(error):
+        return ModelError(f"{checkpoint} is of another model than the recipe's: use another folder")
+    if "out of memory" in str(error) or "can't allocate memory" in str(error):
+        return ModelError(f"not enough memory ({reason[:120]}): lower per_device_batch_size, in a new run")
+    if isinstance(error, (OSError, SafetensorError)) or "PytorchStreamWriter" in str(error):
+        return ModelError(
+            f"cannot write to {folder} ({reason}): make room and run this again, the last checkpoint is whole"
+        )
+    return error
 
 
 def _processes(recipe: Recipe) -> PartialState:
@@ -149,8 +161,12 @@ def _processes(recipe: Recipe) -> PartialState:
 
 
 def _claim(folder: Path, recipe: Recipe) -> None:
-    """Note the recipe in the run's folder; a run cannot go on under another."""
-    path = folder / "recipe.yaml"
+    """Note the recipe and the hashes of its data in the run's folder; a run cannot go on under others."""
+    path, data = folder / "recipe.yaml", folder / "data.json"
+    files = [*recipe.train, *([recipe.evaluation] if recipe.evaluation else [])]
+    if missing := [file for file in files if not file.is_file()]:
+        raise InputError(f"no such file: {missing[0]} (the recipe names it)")
+    hashes = {str(file): sha256(file) for file in files}
     if path.exists():
         before, now = read_recipe(path).model_dump(mode="json"), recipe.model_dump(mode="json")
         changed = [key for key in now if now[key] != before[key]]
@@ -159,10 +175,16 @@ def _claim(folder: Path, recipe: Recipe) -> None:
             raise InputError(
                 f"{folder} holds a run with {key}: {before[key]}, not {now[key]}: use that recipe, or another folder"
             )
-    elif folder.exists() and any(folder.iterdir()):
+        other = [
+            file for file, digest in json.loads(data.read_text(encoding="utf-8")).items() if hashes[file] != digest
+        ]
+        if other:
+            raise InputError(f"{other[0]} has changed since the run in {folder} began: use another folder")
+    elif folder.exists() and any(item != data for item in folder.iterdir()):
         raise InputError(f"{folder} is not empty and holds no run: give a new folder")
     else:
         folder.mkdir(parents=True, exist_ok=True)
+        data.write_text(json.dumps(hashes, indent=1), encoding="utf-8")
         write_recipe(recipe, path)
 
 

@@ -8,14 +8,7 @@ import sys
 SCRIPT = """
 import sys
 
-
-class NoTorch:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] == "torch":
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-
-
-sys.meta_path.insert(0, NoTorch())
+sys.modules["torch"] = None  # as if it were not installed
 
 from penchant.errors import MissingExtra
 from penchant.extract.base import Extractor

@@ -82,8 +82,8 @@ def test_padding_does_not_change_what_is_generated(
 
 def test_a_model_without_a_pad_token_takes_batches_too(taught_model: Path, lessons: list[Lesson]) -> None:
     extractor = TransformersExtractor(str(taught_model), device="cpu", max_new_tokens=64)
-    extractor._tokenizer.pad_token = None
-    assert extractor._tokenizer.pad_token_id is None
+    extractor.tokenizer.pad_token = None
+    assert extractor.tokenizer.pad_token_id is None
     results = extractor.extract_batch([turns for turns, _ in lessons])
     assert results == [Extraction(preferences=rules) for _, rules in lessons]
 
@@ -93,12 +93,12 @@ def test_harmless_text_is_encoded_as_the_chat_template_does(
 ) -> None:
     for window in [*(turns for turns, _ in lessons), user(LATIN), user(EMOJI)]:
         messages = build_messages(window)
-        expected = random._tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=True)
+        expected = random.tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=True)
         assert random.encode(messages) == expected["input_ids"]
 
 
 def test_special_tokens_in_a_turn_stay_text(random: TransformersExtractor) -> None:
-    tokenizer = random._tokenizer
+    tokenizer = random.tokenizer
     messages = build_messages(user(SPECIALS))
     ids = random.encode(messages)
     found = [tokenizer.convert_ids_to_tokens(i) for i in ids if i in tokenizer.all_special_ids]

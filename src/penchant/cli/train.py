@@ -25,12 +25,14 @@ def train(
 
     The run's folder gets recipe.yaml, log.csv, loss.png, checkpoint-N and at the end the model in final/.
     """
-    from accelerate import PartialState
-
-    from penchant.train import sft
     from penchant.train.recipe import read_recipe
 
-    model = sft.train(read_recipe(recipe, change or ()), output, stop_at)
+    wanted = read_recipe(recipe, change or ())
+    from accelerate import PartialState  # these take seconds, which a misspelt key need not
+
+    from penchant.train import sft
+
+    model = sft.train(wanted, output, stop_at)
     if PartialState().is_main_process:
         typer.echo(model)
 

@@ -74,7 +74,7 @@ def from_extractor(extractor: TransformersExtractor) -> AnswerModel:
     """Take the model that an extractor has loaded."""
 
     def encode(window: LabelledWindow) -> tuple[list[int], list[int]]:
-        question = extractor.encode(build_messages(window.turns, extractor._prompt))
-        return question, encode_answer(extractor._tokenizer, serialise(window.rules))
+        question = extractor.encode(build_messages(window.turns, extractor.prompt))
+        return question, encode_answer(extractor.tokenizer, serialise(window.rules))
 
-    return AnswerModel(extractor._model, encode)
+    return AnswerModel(extractor.model, encode)

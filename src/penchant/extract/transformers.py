@@ -53,19 +53,19 @@ class TransformersExtractor(Extractor):
         dtype: str = "auto",
     ) -> None:
         name = model or PUBLISHED
-        self.batch_size, self._prompt, self._max_new_tokens = batch_size, prompt, max_new_tokens
+        self.batch_size, self.prompt, self._max_new_tokens = batch_size, prompt, max_new_tokens
         self._device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         if Path(name).is_absolute() and not Path(name).is_dir():
             raise ModelError(f"cannot load {name}: no such folder")
         try:
-            self._tokenizer = AutoTokenizer.from_pretrained(name)
-            self._model = AutoModelForCausalLM.from_pretrained(name, dtype=dtype, device_map=self._device)
+            self.tokenizer = AutoTokenizer.from_pretrained(name)
+            self.model = AutoModelForCausalLM.from_pretrained(name, dtype=dtype, device_map=self._device)
         except Exception as error:  # of a damaged file or a wrong device the libraries raise all sorts
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise ModelError(f"cannot load {name}: {reason}") from error
-        if self._tokenizer.chat_template is None:
+        if self.tokenizer.chat_template is None:
             raise ModelError(f"{name} has no chat template: give a chat model")
-        self._model.train(mode=False)
+        self.model.train(mode=False)
         self._lock = threading.Lock()
         try:
             self.encode(build_messages([Turn(role="user", content="a test")], prompt))
@@ -75,7 +75,7 @@ class TransformersExtractor(Extractor):
     def extract_batch(self, windows: Sequence[Sequence[Turn]]) -> list[Extraction]:
         """Extract from windows; an answer that cannot be parsed makes that window's extraction not valid."""
         with self._lock:  # the tokenizer is no more thread-safe than the model
-            questions = [self.encode(build_messages(window, self._prompt)) for window in windows]
+            questions = [self.encode(build_messages(window, self.prompt)) for window in windows]
             answers = [
                 answer
                 for i in range(0, len(questions), self.batch_size)
@@ -89,15 +89,15 @@ class TransformersExtractor(Extractor):
         Raises:
             ValueError: the template leaves a message out.
         """
-        return encode_messages(self._tokenizer, messages)
+        return encode_messages(self.tokenizer, messages)
 
     def _generate(self, questions: Sequence[list[int]]) -> list[str]:
         longest = max(map(len, questions))
-        pad = self._tokenizer.pad_token_id if self._tokenizer.pad_token_id is not None else 0
+        pad = self.tokenizer.pad_token_id if self.tokenizer.pad_token_id is not None else 0
         ids = torch.tensor([[pad] * (longest - len(q)) + q for q in questions], device=self._device)
         mask = torch.tensor([[0] * (longest - len(q)) + [1] * len(q) for q in questions], device=self._device)
         options: dict[str, Any] = {"max_new_tokens": self._max_new_tokens, "do_sample": False, "pad_token_id": pad}
         with torch.inference_mode():
-            output = self._model.generate(ids, attention_mask=mask, **options)
-        texts: list[str] = self._tokenizer.batch_decode(output[:, longest:], skip_special_tokens=True)
+            output = self.model.generate(ids, attention_mask=mask, **options)
+        texts: list[str] = self.tokenizer.batch_decode(output[:, longest:], skip_special_tokens=True)
         return texts

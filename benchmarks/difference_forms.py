@@ -1,6 +1,6 @@
 """In which form should what we trained be shipped? Size and dev quality of each: the table in the weights' card.
 
-    python benchmarks/difference_forms.py runs/first/epoch-3.gguf --base runs/first/base.gguf
+    python benchmarks/difference_forms.py runs/exported/model-f16.gguf
 
 The difference to the base in several precisions, and cut to a low rank (the adapter that fits it best). Needs:
 pip install 'penchant[train]'.
@@ -26,7 +26,7 @@ from penchant.evaluate.run import Outcome
 from penchant.evaluate.specs import Kind, Spec
 from penchant.models.gguf import Tensors, write_tensors
 from penchant.models.prepare import prepare
-from penchant.train.pack import KINDS, difference, pack
+from penchant.train.pack import KINDS, difference, fetch_base, pack
 from penchant.types import LabelledWindow
 
 DEV = Path(__file__).parent.parent / "data" / "labelled" / "dev.jsonl"
@@ -64,18 +64,18 @@ def forms(trained: Path, base: Path, folder: Path) -> Iterator[tuple[str, float,
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("trained", type=Path)
-    parser.add_argument("--base", type=Path, required=True)
+    parser.add_argument("trained", type=Path, help="whole weights, as `penchant export --form gguf-f16` writes them")
     args = parser.parse_args()
     gold, judge = load_windows(DEV, LabelledWindow), SemanticJudge(MiniLM().embed)
     columns = ("form", "MB", *RESULT_COLUMNS)
     print(f"| {' | '.join(columns)} |\n|{' --- |' * len(columns)}")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        for index, (form, size, path) in enumerate(forms(args.trained, args.base, folder)):
+        base = fetch_base(folder)
+        for index, (form, size, path) in enumerate(forms(args.trained, base, folder)):
             model = folder / f"model-{index}"
             model.mkdir()
-            prepare(args.base, path, model)
+            prepare(base, path, model)
             results = Extractor.load(model=str(model)).extract_many(window.turns for window in gold)
             outcome = Outcome(Spec(form, Kind.embedded, str(model)), tuple(results))
             row = (form, f"{size:.0f}", *result_cells(assess(gold, outcome, judge)))

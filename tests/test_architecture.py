@@ -11,7 +11,7 @@ import penchant
 from tests.conftest import ROOT
 
 SOURCE = ROOT / "src" / "penchant"
-HEAVY = {"torch", "transformers", "scipy", "matplotlib", "datasets", "pyarrow", "trl"}
+HEAVY = {"torch", "transformers", "scipy", "matplotlib", "datasets", "pyarrow", "accelerate", "peft"}
 MAY_IMPORT = {
     "types": set(),
     "errors": set(),

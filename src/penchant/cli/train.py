@@ -28,12 +28,10 @@ def train(
     from penchant.train.recipe import read_recipe
 
     wanted = read_recipe(recipe, change or ())
-    from accelerate import PartialState  # these take seconds, which a misspelt key need not
-
-    from penchant.train import sft
+    from penchant.train import sft  # takes seconds, which a misspelt key need not
 
     model = sft.train(wanted, output, stop_at)
-    if PartialState().is_main_process:
+    if sft.is_main_process():
         typer.echo(model)
 
 

@@ -115,6 +115,11 @@ def make_trainer(
     return trainer
 
 
+def is_main_process() -> bool:
+    """Say whether this process is the one that writes and speaks."""
+    return bool(PartialState().is_main_process)
+
+
 def newest_checkpoint(folder: Path) -> Path | None:
     """Return the last checkpoint that was written whole; its state file is the last to be written."""
     found = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]), reverse=True)

@@ -168,3 +168,36 @@ def test_the_default_path_imports_no_torch_and_reports_to_nobody(folders: list[P
     done = subprocess.run([sys.executable, "-c", code, str(folders[0])], capture_output=True, text=True, check=True)
     assert json.loads(done.stdout)[1] == []
     assert not (Path(os.environ["HOME"]) / "intel").exists()  # where OpenVINO's telemetry keeps its id
+
+
+INTERRUPTED = """
+import os, signal, sys
+from penchant import Extractor, ModelError
+
+extractor = Extractor.load(model=sys.argv[1])
+turns = [{"role": "user", "content": "hello"}]
+extractor.extract(turns)
+if sys.argv[2] == "closed":
+    extractor.close()
+    try:
+        extractor.extract(turns)
+    except ModelError as error:
+        print(error)
+elif sys.argv[2] == "freed":
+    del extractor
+for _ in range(2):
+    try:
+        os.kill(os.getpid(), signal.SIGINT)
+        signal.pause()
+    except KeyboardInterrupt:
+        print("interrupted")
+"""
+
+
+@pytest.mark.parametrize("state", ["loaded", "freed", "closed"])
+def test_an_interrupt_is_an_interrupt_when_a_model_has_been_freed(folders: list[Path], state: str) -> None:
+    command = [sys.executable, "-c", INTERRUPTED, str(folders[0]), state]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, (done.returncode, done.stderr)
+    assert done.stdout.count("interrupted\n") == 2
+    assert ("this extractor has been closed: load another" in done.stdout) == (state == "closed")

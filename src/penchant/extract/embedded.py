@@ -26,6 +26,7 @@ from penchant.models.catalog import EMBEDDED
 from penchant.models.store import ModelStore
 from penchant.runtime import openvino as ov
 from penchant.runtime import openvino_genai as genai
+from penchant.runtime import release_signal_stack
 from penchant.types import Extraction, Turn
 
 PROMPT: PromptName = "card"
@@ -62,7 +63,7 @@ class EmbeddedExtractor(Extractor):
         scheduler.max_num_batched_tokens = _PREFILL_TOKENS
         try:
             tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-            self._pipeline = genai.ContinuousBatchingPipeline(folder, scheduler, "CPU")
+            self._pipeline: Any = genai.ContinuousBatchingPipeline(folder, scheduler, "CPU")
         except Exception as error:  # both libraries raise plain Exception or RuntimeError
             hint = (
                 f"{folder} must be a folder that Penchant prepared"
@@ -79,9 +80,20 @@ class EmbeddedExtractor(Extractor):
     def extract_batch(self, windows: Sequence[Sequence[Turn]]) -> list[Extraction]:
         """Extract from windows, as many at once as the key-value cache holds."""
         with self._lock:
+            if self._pipeline is None:
+                raise ModelError("this extractor has been closed: load another")
             prefix = self._encoder.prefix
             answers = self._generate([self._encoder.question(window) + prefix for window in windows])
             return [self._read(ids) for ids in answers]
+
+    def close(self) -> None:
+        """Free the model; the extractor cannot be used afterwards."""
+        self._pipeline = None
+        release_signal_stack()
+
+    def __del__(self) -> None:
+        """Free the model."""
+        self.close()
 
     def _generation_config(self) -> genai.GenerationConfig:
         config = genai.GenerationConfig()

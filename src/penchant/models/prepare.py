@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from penchant.errors import ModelError
 from penchant.models.gguf import Tensors, build_tokenizer, read_metadata, read_tensors, write_tensors
-from penchant.runtime import openvino_genai
+from penchant.runtime import openvino_genai, release_signal_stack
 
 FILES = (
     "openvino_model.xml",
@@ -74,3 +74,5 @@ def _convert(merged: Path) -> None:
         openvino_genai.ContinuousBatchingPipeline(merged, scheduler, "CPU", keep, keep)
     except RuntimeError as error:
         raise ModelError(f"OpenVINO cannot convert the model: {str(error).strip().splitlines()[-1]}") from error
+    finally:
+        release_signal_stack()

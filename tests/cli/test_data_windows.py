@@ -105,7 +105,7 @@ def test_wrong_usage(command: Command, arguments: list[Any]) -> None:
 
 
 def test_without_datasets_the_install_command_is_given(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("penchant.data.sources", "penchant.data.source_files"):
+    for name in [name for name in sys.modules if name.startswith("penchant.data")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "datasets", None)
     run = command("slimorca", "-o", "w.jsonl")

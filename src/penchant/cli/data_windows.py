@@ -11,7 +11,7 @@ import typer
 from tqdm import tqdm
 
 from penchant.cli.extract import SOME_INVALID
-from penchant.errors import InputError, MissingExtra
+from penchant.errors import InputError
 from penchant.extract.window import clean_text
 from penchant.types import Window
 
@@ -49,11 +49,9 @@ def windows(
 
     Exit code: 0 all is well; 1 could not run; 2 wrong usage; 3 some rows could not be read.
     """
-    try:
-        from penchant.data.records import write_windows
-        from penchant.data.sources import open_source
-    except ImportError as error:
-        raise MissingExtra("sources need datasets: pip install 'penchant[train]'") from error
+    from penchant.data.records import write_windows
+    from penchant.data.sources import open_source
+
     if path and output.exists() and path.exists() and path.samefile(output):
         raise InputError(f"{path} is to be read: write the windows to another file")
     stream = open_source(source, path, windows_per_conversation=windows_per_conversation, seed=seed, licence=licence)

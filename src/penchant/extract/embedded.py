@@ -56,6 +56,7 @@ class EmbeddedExtractor(Extractor):
     batch_size = 256
 
     def __init__(self, model: str | None = None) -> None:
+        self._lock = threading.Lock()
         folder = Path(model) if model else ModelStore.default().ensure(EMBEDDED)
         scheduler = genai.SchedulerConfig()
         scheduler.cache_size = _CACHE_GIGABYTES
@@ -75,7 +76,6 @@ class EmbeddedExtractor(Extractor):
         self._nothing = self._encoder.text(_NOTHING)[0]
         self._config = self._generation_config()
         self._requests = itertools.count()
-        self._lock = threading.Lock()
 
     def extract_batch(self, windows: Sequence[Sequence[Turn]]) -> list[Extraction]:
         """Extract from windows, as many at once as the key-value cache holds."""
@@ -87,8 +87,9 @@ class EmbeddedExtractor(Extractor):
             return [self._read(ids) for ids in answers]
 
     def close(self) -> None:
-        """Free the model; the extractor cannot be used afterwards."""
-        self._pipeline = None
+        """Free the model once it is idle; the extractor cannot be used afterwards."""
+        with self._lock:
+            self._pipeline = None
         release_signal_stack()
 
     def __del__(self) -> None:

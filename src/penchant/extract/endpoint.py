@@ -16,7 +16,7 @@ import openai
 from pydantic import BaseModel, Field, ValidationError
 
 from penchant.config import endpoint_key, endpoint_url
-from penchant.errors import InputError
+from penchant.errors import InputError, first_fault
 from penchant.extract.base import Extractor
 from penchant.extract.schema import PREFERENCE_LIST_SCHEMA, read_answer
 from penchant.extract.window import SYSTEM_PROMPTS, PromptName, build_messages, clean_text
@@ -181,7 +181,5 @@ def _describe(error: openai.OpenAIError | ValidationError) -> str:
         status = error.status_code
         return f"the server answered {status}: {error.message.removeprefix(f'Error code: {status} - ')}"
     if isinstance(error, ValidationError):
-        fault = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(map(str, fault["loc"])) or "body"
-        return f"the server's answer is not a chat completion: {where}: {fault['msg']}"
+        return f"the server's answer is not a chat completion: {first_fault(error, 'body')}"
     return str(error)

@@ -17,6 +17,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from penchant.errors import InputError, ModelError
 from penchant.extract.base import Extractor
+from penchant.extract.embedded import MAX_ANSWER_TOKENS
 from penchant.extract.schema import read_answer, serialise
 from penchant.extract.template import encode_messages
 from penchant.extract.window import build_messages
@@ -25,7 +26,7 @@ from penchant.runtime import openvino as ov
 from penchant.runtime import openvino_genai as genai
 from penchant.runtime import release_signal_stack
 from penchant.train.gguf_export import write_gguf
-from penchant.train.trained import MAX_ANSWER_TOKENS, Trained, answers
+from penchant.train.trained import Trained, answers
 from penchant.types import LabelledWindow
 
 Form = Literal["safetensors", "gguf-f16", "gguf-q8_0", "embedded"]

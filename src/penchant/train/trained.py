@@ -13,14 +13,13 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from penchant.data.records import read_windows
 from penchant.errors import InputError, ModelError
+from penchant.extract.embedded import MAX_ANSWER_TOKENS
 from penchant.extract.template import encode_messages
 from penchant.extract.window import build_messages
 from penchant.train.base import load_base
 from penchant.train.recipe import Recipe, read_recipe
 from penchant.train.sft import FINAL, newest_checkpoint
 from penchant.types import LabelledWindow, Window
-
-MAX_ANSWER_TOKENS = 384
 
 
 @dataclass(frozen=True)

@@ -38,18 +38,34 @@ class Preference(_Value):
     confidence: float = Field(ge=0.0, le=1.0, allow_inf_nan=False)
 
 
+class Evidence(_Value):
+    """The user's words that a rule rests on: characters ``start`` to ``end`` of the content of turn ``turn``.
+
+    ``turn`` is an index into the turns that the extractor was given.
+    """
+
+    turn: int = Field(ge=0)
+    start: int = Field(ge=0)
+    end: int = Field(gt=0)
+    text: str
+
+
 class Extraction(_Value):
     """What an extractor found in one window.
 
     ``valid`` is False when the model's output could not be read or the model could not be reached;
     ``error`` then says why and ``preferences`` is empty. That is never the same as "no preferences",
     which is ``valid`` with an empty tuple. ``repairs`` lists what tolerant parsing had to mend.
+    ``evidence`` has the words that each rule rests on, in the same order, where the extractor looks for them;
+    ``unsupported`` counts rules that were dropped because they rest on nothing the user said.
     """
 
     preferences: tuple[Preference, ...] = ()
     valid: bool = True
     error: str | None = None
     repairs: tuple[str, ...] = ()
+    evidence: tuple[Evidence, ...] = ()
+    unsupported: int = 0
 
 
 REQUIRED_ABOVE = 0.6

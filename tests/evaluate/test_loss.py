@@ -16,8 +16,8 @@ from transformers import AutoModelForCausalLM
 from penchant.errors import InputError, ModelError
 from penchant.evaluate import loss
 from penchant.evaluate.specs import Kind, Spec, load
+from penchant.extract.answer import ModelForm
 from penchant.extract.chat import ChatEncoder
-from penchant.extract.schema import serialise
 from penchant.extract.transformers import TransformersExtractor
 from penchant.models.gguf import build_tokenizer, read_metadata
 from penchant.types import LabelledWindow, Preference, Turn
@@ -25,6 +25,7 @@ from tests.evaluate.made import rule, window
 from tests.extract.conftest import Lesson, lessons, random_model, taught_model  # noqa: F401 - fixtures
 from tests.tiny import tiny_gguf
 
+FORM = ModelForm(prompt="card", answer="json")
 GOLD = window([rule("use tabs")], [rule("be short", confidence=0.5)])
 
 
@@ -43,9 +44,9 @@ def test_a_taught_answer_has_hardly_any_loss(taught_model: Path, random_model: P
 
 def test_the_loss_is_that_of_every_answer_token(tmp_path: Path) -> None:
     path = tiny_gguf(tmp_path / "tiny.gguf")
-    measured = loss.from_gguf(path, "card").loss(GOLD)
-    encoder = ChatEncoder(build_tokenizer(read_metadata(path)), "card")
-    question, answer = encoder.question(GOLD.turns), encoder.answer(serialise(GOLD.rules))
+    measured = loss.from_gguf(path, FORM).loss(GOLD)
+    encoder = ChatEncoder(build_tokenizer(read_metadata(path)), FORM.prompt, FORM.answer_form)
+    question, answer = encoder.question(GOLD.turns), encoder.answer(GOLD.rules)
     assert answer[-1] == encoder.end
     model = AutoModelForCausalLM.from_pretrained(tmp_path, gguf_file=path.name, dtype=torch.float32)
     with torch.inference_mode():
@@ -65,7 +66,7 @@ def test_weights_are_loaded_from_a_file_by_its_spec(tmp_path: Path) -> None:
 
 
 def test_optional_rules_belong_to_the_answer(tmp_path: Path) -> None:
-    model = loss.from_gguf(tiny_gguf(tmp_path / "tiny.gguf"), "card")
+    model = loss.from_gguf(tiny_gguf(tmp_path / "tiny.gguf"), FORM)
     optional: tuple[Preference, ...] = ()
     assert model.loss(GOLD).tokens > model.loss(GOLD.model_copy(update={"optional": optional})).tokens
 
@@ -74,7 +75,7 @@ def test_what_cannot_be_measured_is_an_error(tmp_path: Path) -> None:
     path = tiny_gguf(tmp_path / "tiny.gguf")
     blank = window(turns=(Turn(role="user", content="\x00\x01"),))
     with pytest.raises(InputError):
-        loss.from_gguf(path, "card").loss(blank)
+        loss.from_gguf(path, FORM).loss(blank)
     path.write_bytes(path.read_bytes()[:-20_000])
     with pytest.raises(ModelError, match=r"tiny\.gguf"):
-        loss.from_gguf(path, "card")
+        loss.from_gguf(path, FORM)

@@ -38,7 +38,12 @@ def test_a_spec_is_read(text: str, spec: Spec) -> None:
 
 
 def test_the_default_is_three_extractors() -> None:
-    assert [spec.name for spec in parse_specs(DEFAULT, None, None)] == ["keywords", "untuned", "embedded"]
+    assert [spec.name for spec in parse_specs(DEFAULT, None, None)] == [
+        "keywords",
+        "untuned",
+        "embedded",
+        "embedded-recall",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -48,7 +53,7 @@ def test_the_default_is_three_extractors() -> None:
             ["gpt"],
             None,
             None,
-            "no extractor 'gpt' in 'gpt': choose keywords, untuned, embedded, transformers, endpoint",
+            "no extractor 'gpt' in 'gpt': choose keywords, untuned, embedded, embedded-recall, transformers, endpoint",
         ),
         (["x="], None, None, "no extractor ''"),
         ([""], None, None, "no extractor ''"),
@@ -96,7 +101,7 @@ def test_a_servers_model_is_asked_with_the_guide_unless_told_otherwise(loads: li
 def test_a_prepared_folder_is_loaded_as_it_is_and_has_no_loss(loads: list[Any]) -> None:
     with load(Spec("mine", Kind.embedded, "some/folder")) as loaded:
         assert loaded.load_answers is None
-    assert loads[0][:3] == ("embedded", "some/folder", {})
+    assert loads[0][:3] == ("embedded", "some/folder", {"point": "balanced"})
 
 
 @pytest.mark.parametrize("content", [None, b"", b"GGUF", b"not a model at all" * 10])

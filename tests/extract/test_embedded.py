@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from penchant import Extraction, Extractor, ModelError
+from penchant.extract.answer import FORMS, ModelForm, write_form
 from penchant.extract.chat import ChatEncoder
 from penchant.extract.embedded import EmbeddedExtractor
 from penchant.extract.schema import ANSWER_PREFIX, parse_strict, serialise
@@ -36,12 +37,13 @@ HOSTILE = [
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """Prepare a few models with random weights."""
+    """Prepare a few models with random weights; the last one writes lines, the others JSON."""
     made = []
-    for seed in range(3):
+    for seed in range(4):
         folder = tmp_path_factory.mktemp(f"tiny-{seed}")
         base = tiny_gguf(tmp_path_factory.mktemp("base") / "base.gguf", seed=seed, scale=0.5)
         prepare(base, None, folder)
+        write_form(folder, ModelForm(prompt="card", answer="lines" if seed == 3 else "json"))
         made.append(folder)
     return made
 
@@ -93,7 +95,8 @@ def test_an_interrupt_leaves_nothing_behind(extractors: list[Extractor], monkeyp
     extractor = extractors[0]
     assert isinstance(extractor, EmbeddedExtractor)
     expected = extractor.extract(dialogue("hello"))
-    real = extractor._pipeline
+    generator = extractor._generator
+    real = generator._pipeline
 
     class Interrupted:
         steps = 0
@@ -107,16 +110,16 @@ def test_an_interrupt_leaves_nothing_behind(extractors: list[Extractor], monkeyp
                 raise KeyboardInterrupt
             real.step()
 
-    monkeypatch.setattr(extractor, "_pipeline", Interrupted())
+    monkeypatch.setattr(generator, "_pipeline", Interrupted())
     with pytest.raises(KeyboardInterrupt):
         extractor.extract(dialogue("to be interrupted"))
-    monkeypatch.setattr(extractor, "_pipeline", real)
+    monkeypatch.setattr(generator, "_pipeline", real)
     assert extractor.extract(dialogue("hello")) == expected
 
 
 def test_special_tokens_in_a_turn_stay_text(tmp_path: Path) -> None:
     tokenizer = build_tokenizer(read_metadata(tiny_gguf(tmp_path / "a.gguf")))
-    encoder = ChatEncoder(tokenizer, "card")
+    encoder = ChatEncoder(tokenizer, "card", FORMS["json"])
     specials = {0, 1, 2}
 
     def marks(text: str) -> list[int]:
@@ -131,9 +134,10 @@ def test_special_tokens_in_a_turn_stay_text(tmp_path: Path) -> None:
 def test_question_and_answer_are_the_tokens_of_the_whole(tmp_path: Path) -> None:
     from penchant import Preference, Turn
 
-    encoder = ChatEncoder(build_tokenizer(read_metadata(tiny_gguf(tmp_path / "a.gguf"))), "reference")
-    answer = serialise([Preference(condition="general", action="be brief", confidence=0.9)])
-    ids = encoder.question([Turn(role="user", content="hi")]) + encoder.answer(answer)
+    encoder = ChatEncoder(build_tokenizer(read_metadata(tiny_gguf(tmp_path / "a.gguf"))), "reference", FORMS["json"])
+    rules = [Preference(condition="general", action="be brief", confidence=0.9)]
+    answer = serialise(rules)
+    ids = encoder.question([Turn(role="user", content="hi")]) + encoder.answer(rules)
     whole = f"system\n{SYSTEM_PROMPTS['reference']}\nuser\nUser: hi\nassistant\n{answer}"
     assert encoder.decode(ids) == whole
     assert ids[-len(encoder.text(answer)) - 1 : -1] == encoder.text(answer)
@@ -146,7 +150,7 @@ def test_windows_wait_for_room_in_the_cache(
 ) -> None:
     extractor = extractors[2]
     expected = list(extractor.extract_many(dialogue(text) for text in HOSTILE))
-    monkeypatch.setattr("penchant.extract.embedded._CACHE_TOKENS", tokens)
+    monkeypatch.setattr("penchant.extract.generator._CACHE_TOKENS", tokens)
     assert list(extractor.extract_many(dialogue(text) for text in HOSTILE)) == expected
 
 

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 from penchant.data.records import load_windows
 from penchant.errors import InputError
+from penchant.extract.answer import FORMS, FormName
 from penchant.extract.chat import ChatEncoder
-from penchant.extract.schema import parse_strict, serialise
-from penchant.extract.window import SYSTEM_PROMPTS
+from penchant.extract.schema import parse_strict
+from penchant.extract.window import SYSTEM_PROMPTS, PromptName
 from penchant.models.gguf import build_tokenizer, read_metadata
 from penchant.train.base import load_base, write_hf_folder
 from penchant.train.batches import GroupedSampler, collate_flat, collate_padded
@@ -54,16 +55,20 @@ def test_both_layouts_have_the_same_loss_and_the_models_own(recipe: Recipe, data
         assert model(**flat).loss.item() == pytest.approx(sum(ones) / count, rel=1e-5)
 
 
-def test_training_and_the_embedded_extractor_read_the_same_tokens(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("prompt", "answer"), [("card", "json"), ("brief", "lines")])
+def test_training_and_the_embedded_extractor_read_the_same_tokens(
+    recipe: Recipe, tmp_path: Path, prompt: PromptName, answer: FormName
+) -> None:
     gguf = tiny_gguf(tmp_path / "base.gguf")
     write_hf_folder(gguf, tmp_path / "hf")
     _, tokenizer = load_base(str(tmp_path / "hf"))
     messages = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
     tokenizer.chat_template = messages + "{{ '<|im_start|>assistant\n' }}"
-    encoder = ChatEncoder(build_tokenizer(read_metadata(gguf)), "card")
+    encoder = ChatEncoder(build_tokenizer(read_metadata(gguf)), prompt, FORMS[answer])
+    chosen = recipe.model_copy(update={"prompt": prompt, "answer": answer})
     for window in load_windows(ROOT / "data" / "labelled" / "dev.jsonl", LabelledWindow)[:50]:
-        row = encode_window(tokenizer, window, "card", optional_rules=True)
-        assert row["input_ids"] == encoder.question(window.turns) + encoder.answer(serialise(window.rules))
+        row = encode_window(tokenizer, window, chosen)
+        assert row["input_ids"] == encoder.question(window.turns) + encoder.answer(window.rules)
 
 
 def test_a_bad_record_is_named(recipe: Recipe, data: Path, tmp_path: Path) -> None:

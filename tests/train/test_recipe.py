@@ -50,7 +50,7 @@ def test_every_value_must_be_there(values: dict[str, Any], key: str) -> None:
         ("learning_rat=1", "r.yaml: learning_rat is no key of a recipe; the keys are model, "),
         ("learning_rate=fast", "r.yaml: learning_rate Input should be a valid number"),
         ("learning_rate=-1", "r.yaml: learning_rate Input should be greater than 0"),
-        ("prompt=poem", "r.yaml: prompt Input should be 'card', 'reference' or 'guide'"),
+        ("prompt=poem", "r.yaml: prompt Input should be 'card', 'reference', 'guide' or 'brief'"),
         ("train=[]", "r.yaml: train "),
         ("lora_rank=8", "r.yaml: .*with method: full, lora_rank, lora_alpha and lora_dropout must be null"),
         ("method=lora", "r.yaml: .*with method: lora, give lora_rank"),

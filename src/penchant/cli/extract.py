@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO
@@ -18,7 +19,7 @@ from penchant.cli.output import JsonWriter, Sink, TableWriter, Writer
 from penchant.errors import InputError
 from penchant.extract.base import Extractor
 from penchant.extract.reader import Dialogue, read_dialogues
-from penchant.extract.window import MAX_TURNS, clean_text, select_window
+from penchant.extract.window import MAX_TURNS, clean_text
 from penchant.types import Extraction, Turn
 
 SOME_INVALID = 3
@@ -26,8 +27,14 @@ SOME_INVALID = 3
 
 _STDIN = Path("-")
 
-WindowName = tuple[str, int | None]
-"""A window's dialogue, and the index of its last turn when every user turn has a window."""
+
+@dataclass(frozen=True)
+class WindowKey:
+    """A window's dialogue, the index of its last turn when every user turn has a window, and those of its turns."""
+
+    name: str
+    turn: int | None = None
+    places: tuple[int, ...] = ()
 
 
 class Format(StrEnum):
@@ -51,6 +58,14 @@ class Prompt(StrEnum):
     card = "card"
     reference = "reference"
     guide = "guide"
+    brief = "brief"
+
+
+class Point(StrEnum):
+    """The operating points of the embedded model."""
+
+    balanced = "balanced"
+    recall = "recall"
 
 
 def extract(
@@ -79,6 +94,12 @@ def extract(
     prompt: Annotated[
         Prompt | None, typer.Option(help="transformers, endpoint: the system prompt the model was trained with.")
     ] = None,
+    point: Annotated[
+        Point, typer.Option(help="embedded: balanced (best F1), or recall (miss little, and expect more wrong rules).")
+    ] = Point.balanced,
+    gate: Annotated[
+        bool, typer.Option("--gate/--no-gate", help="embedded: let the small encoder decide which windows are read.")
+    ] = True,
     min_confidence: Annotated[float, typer.Option(min=0, max=1, help="Leave out rules below this.")] = 0.0,
     per_turn: Annotated[
         bool, typer.Option("--per-turn", help="A window for every user turn, not just the last.")
@@ -86,7 +107,8 @@ def extract(
 ) -> None:
     """Extract preferences from dialogues.
 
-    Writes one line for each window, in order: id, preferences (condition, action, confidence), valid, error.
+    Writes one line for each window, in order: id, preferences (condition, action, confidence), evidence (the user's
+    words that each rule rests on: turn, start, end, text), unsupported (rules dropped for want of it), valid, error.
     A dialogue that cannot be read gives a line that is not valid, and the rest goes on.
 
     Exit code: 0 all is well; 1 could not run; 2 wrong usage; 3 some windows are not valid.
@@ -95,12 +117,15 @@ def extract(
         raise typer.BadParameter("only with --extractor endpoint", param_hint="--endpoint")
     if extractor is Backend.embedded and prompt:
         raise typer.BadParameter("the embedded model has its own prompt", param_hint="--prompt")
-    options = {"base_url": endpoint, "prompt": prompt and prompt.value}
+    if extractor is not Backend.embedded and (point is not Point.balanced or not gate):
+        raise typer.BadParameter("only with --extractor embedded", param_hint="--point, --no-gate")
+    options: dict[str, Any] = {"base_url": endpoint, "prompt": prompt and prompt.value}
+    options = {name: value for name, value in options.items() if value}
+    if extractor is Backend.embedded:
+        options = {"point": point.value, "gate": gate}
     sources = _check_files(files or [_STDIN], output)
     with ExitStack() as stack:
-        loaded = stack.enter_context(
-            Extractor.load(extractor.value, model, **{name: value for name, value in options.items() if value})
-        )
+        loaded = stack.enter_context(Extractor.load(extractor.value, model, **options))
         sink = stack.enter_context(Sink(output))
         writer = TableWriter(sink) if format is Format.table else JsonWriter(sink)
         hidden = sink.is_terminal or not sys.stderr.isatty()
@@ -113,22 +138,30 @@ def extract(
 
 
 def _write(
-    results: Iterator[tuple[WindowName, Extraction]], writer: Writer, min_confidence: float, bar: tqdm[Any]
+    results: Iterator[tuple[WindowKey, Extraction]], writer: Writer, min_confidence: float, bar: tqdm[Any]
 ) -> bool:
     """Write results as they come, and what is wrong with them to stderr; say whether all are valid."""
     invalid = repaired = 0
-    for count, ((name, turn), result) in enumerate(results, 1):
-        kept = tuple(rule for rule in result.preferences if rule.confidence >= min_confidence)
-        writer.write(name, turn, result.model_copy(update={"preferences": kept}))
+    for count, (key, result) in enumerate(results, 1):
+        writer.write(key.name, key.turn, _keep(result, min_confidence, key.places))
         repaired += bool(result.repairs)
         bar.set_postfix(windows=count, refresh=False)
         if not result.valid:
             invalid += 1
             bar.clear()
-            sys.stderr.write(f"penchant: {clean_text(f'{name}: {result.error}')}\n")
+            sys.stderr.write(f"penchant: {clean_text(f'{key.name}: {result.error}')}\n")
     if repaired:
         sys.stderr.write(f"penchant: {repaired} answers had to be repaired\n")
     return not invalid
+
+
+def _keep(result: Extraction, min_confidence: float, places: tuple[int, ...]) -> Extraction:
+    """Keep the rules that are sure enough, and let the evidence point into the dialogue."""
+    sure = [index for index, rule in enumerate(result.preferences) if rule.confidence >= min_confidence]
+    found = [result.evidence[index] for index in sure] if result.evidence else []
+    evidence = tuple(item.model_copy(update={"turn": places[item.turn]}) for item in found)
+    rules = tuple(result.preferences[index] for index in sure)
+    return result.model_copy(update={"preferences": rules, "evidence": evidence})
 
 
 def _check_files(files: Sequence[Path], output: Path | None) -> Sequence[Path]:
@@ -155,7 +188,7 @@ def _is_same(path: Path, output: Path) -> bool:
 
 def _windows(
     files: Sequence[Path], per_turn: bool, on_read: Callable[[int], object]
-) -> Iterator[tuple[WindowName, list[Turn] | InputError]]:
+) -> Iterator[tuple[WindowKey, list[Turn] | InputError]]:
     """Yield the windows of all files; what cannot be read yields its error, and the next file goes on."""
     for path in files:
         name = "stdin" if path == _STDIN else path.name
@@ -164,7 +197,7 @@ def _windows(
                 for dialogue in read_dialogues(stream, name, on_read):
                     yield from _dialogue_windows(dialogue, per_turn)
             except InputError as error:
-                yield (name, None), error
+                yield WindowKey(name), error
 
 
 def _unbuffered_stdin() -> BinaryIO | io.RawIOBase:
@@ -173,13 +206,12 @@ def _unbuffered_stdin() -> BinaryIO | io.RawIOBase:
     return raw
 
 
-def _dialogue_windows(dialogue: Dialogue, per_turn: bool) -> Iterator[tuple[WindowName, list[Turn] | InputError]]:
+def _dialogue_windows(dialogue: Dialogue, per_turn: bool) -> Iterator[tuple[WindowKey, list[Turn] | InputError]]:
     turns = [(index, turn) for index, turn in dialogue.turns if clean_text(turn.content).strip()]
     if dialogue.error:
-        yield (dialogue.id, None), InputError(dialogue.error)
-    elif not per_turn:
-        yield (dialogue.id, None), select_window([turn for _, turn in turns])
-    else:
-        for position, (index, turn) in enumerate(turns, 1):
-            if turn.role == "user":
-                yield (dialogue.id, index), [t for _, t in turns[max(0, position - MAX_TURNS) : position]]
+        yield WindowKey(dialogue.id), InputError(dialogue.error)
+        return
+    ends = [position for position, (_, turn) in enumerate(turns, 1) if turn.role == "user"]
+    for end in ends if per_turn else ends[-1:]:
+        places, window = zip(*turns[max(0, end - MAX_TURNS) : end], strict=True)
+        yield WindowKey(dialogue.id, places[-1] if per_turn else None, places), list(window)

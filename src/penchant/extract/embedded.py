@@ -1,160 +1,193 @@
-"""The default extractor: fine-tuned SmolLM2-135M on OpenVINO GenAI, on the CPU, without torch.
+"""The default extractor: a small encoder as the gate, then fine-tuned SmolLM2-135M, on the CPU, without torch.
 
-Decoding is greedy under a grammar that admits exactly the canonical text of the PreferenceList, so every
-answer is valid JSON. What would be written anyway is not decoded: the answer's beginning is part of the
-prompt, and an answer whose first token says "no preferences" ends there, before any decoding step.
+The gate reads the user's turns and lets most windows without a preference go at once. For the others the language
+model writes one likeliest answer and several by chance; what they agree on becomes candidates, each with a calibrated
+probability of being right and the words it rests on. The operating point says how probable a rule must be.
 """
 
 from __future__ import annotations
 
-import itertools
-import threading
-from collections import deque
 from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from tokenizers import Tokenizer
+from numpy.typing import NDArray
 
 from penchant.errors import ModelError, ParseError
+from penchant.extract.answer import SHIPPED, read_form
 from penchant.extract.base import Extractor
-from penchant.extract.chat import ChatEncoder
-from penchant.extract.schema import ANSWER_GRAMMAR, ANSWER_PREFIX, close_cut_answer, read_answer
-from penchant.extract.window import PromptName
+from penchant.extract.candidates import Candidate, Line, merge
+from penchant.extract.confidence import FILE, Confidence, Point, check_point, load_confidence, matrix
+from penchant.extract.encoder import Encoder
+from penchant.extract.evidence import Support, find_support, rule_text
+from penchant.extract.generator import BATCH_SIZE, Generator, Written
 from penchant.models.catalog import EMBEDDED
 from penchant.models.store import ModelStore
-from penchant.runtime import openvino as ov
-from penchant.runtime import openvino_genai as genai
-from penchant.runtime import release_signal_stack
 from penchant.types import Extraction, Turn
 
-PROMPT: PromptName = "card"
-"""The system prompt that the shipped weights were trained with."""
+WEIGHTS = Path(str(files("penchant.models") / "weights"))
+"""What is shipped: the encoder and the calibration of the shipped model."""
 
-MAX_ANSWER_TOKENS = 384
-"""Most tokens of an answer; the longest labelled one has 200."""
 
-_CACHE_GIGABYTES = 1
-_CACHE_TOKENS = 40_000
-"""Most tokens, answers included, in the key-value cache at once; it takes up to 23 KB for each."""
+@dataclass(frozen=True)
+class Scored:
+    """A candidate with its evidence and its features, in the order of ``candidates.FEATURES``."""
 
-_PREFILL_TOKENS = 2048
-_NOTHING = " []}"
+    candidate: Candidate
+    support: Support
+    features: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Findings:
+    """All candidates of a window, and the greedy answer as it reads; ``gate`` is the encoder's probability."""
+
+    scored: tuple[Scored, ...]
+    greedy: Extraction
+    gate: float
 
 
 class EmbeddedExtractor(Extractor):
     """SmolLM2-135M-Instruct, fine-tuned for this task; fetched and prepared on first use.
 
     Args:
-        model: a folder that ``penchant.models.prepare`` wrote; None: the shipped model.
+        model: a folder that ``penchant export`` or ``penchant.models.prepare`` wrote; None: the shipped model. A
+            folder without ``confidence.json`` gives the rules of the greedy answer, with the confidence it wrote.
+        point: ``balanced`` or ``recall``.
+        gate: let the encoder decide which windows are read at all.
 
     Raises:
+        InputError: no such operating point.
         ModelError: the model cannot be fetched, prepared or loaded.
     """
 
-    batch_size = 256
+    batch_size = BATCH_SIZE
 
-    def __init__(self, model: str | None = None) -> None:
-        self._lock = threading.Lock()
+    def __init__(self, model: str | None = None, *, point: Point = "balanced", gate: bool = True) -> None:
+        self._point, self._gate = check_point(point), gate
         folder = Path(model) if model else ModelStore.default().ensure(EMBEDDED)
-        scheduler = genai.SchedulerConfig()
-        scheduler.cache_size = _CACHE_GIGABYTES
-        scheduler.max_num_seqs = self.batch_size
-        scheduler.max_num_batched_tokens = _PREFILL_TOKENS
+        self.form = read_form(folder, SHIPPED) if model else SHIPPED
+        calibration = folder / FILE if model else WEIGHTS / FILE
+        self._confidence = load_confidence(calibration) if calibration.is_file() else None
         try:
-            tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-            self._pipeline: Any = genai.ContinuousBatchingPipeline(folder, scheduler, "CPU")
-        except Exception as error:  # both libraries raise plain Exception or RuntimeError
+            self._generator = Generator(folder, self.form.prompt, self.form.answer_form)
+        except ModelError as error:
             hint = (
                 f"{folder} must be a folder that Penchant prepared"
                 if model
                 else "run `penchant models remove`, then `pull`"
             )
-            raise ModelError(f"cannot load the embedded model ({_first_line(error)}): {hint}") from error
-        self._encoder = ChatEncoder(tokenizer, PROMPT)
-        self._nothing = self._encoder.text(_NOTHING)[0]
-        self._config = self._generation_config()
-        self._requests = itertools.count()
+            raise ModelError(f"cannot load the embedded model ({error}): {hint}") from error
+        self._encoder = Encoder(WEIGHTS / "encoder") if self._confidence else None
 
     def extract_batch(self, windows: Sequence[Sequence[Turn]]) -> list[Extraction]:
         """Extract from windows, as many at once as the key-value cache holds."""
-        with self._lock:
-            if self._pipeline is None:
-                raise ModelError("this extractor has been closed: load another")
-            prefix = self._encoder.prefix
-            answers = self._generate([self._encoder.question(window) + prefix for window in windows])
-            return [self._read(ids) for ids in answers]
+        if self._confidence is None or self._encoder is None:
+            return [self._read(answer) for (answer,) in self._generator.write(windows)]
+        scores = self._encoder.probabilities(windows)
+        passed = [i for i, score in enumerate(scores) if score >= self._confidence.gate or not self._gate]
+        results = [Extraction()] * len(windows)
+        found = self.find([windows[i] for i in passed], self._encoder, self._confidence.samples, scores[passed])
+        for index, findings in zip(passed, found, strict=True):
+            results[index] = _choose(findings, self._confidence, self._confidence.points[self._point])
+        return results
+
+    def find(
+        self,
+        windows: Sequence[Sequence[Turn]],
+        encoder: Encoder,
+        samples: int,
+        scores: NDArray[np.float32] | None = None,
+    ) -> list[Findings]:
+        """Find the candidates of windows, whatever the gate says.
+
+        Args:
+            windows: each ends with a user turn.
+            encoder: merges rules and finds their evidence.
+            samples: how many answers by chance, beside the greedy one.
+            scores: the encoder's probabilities, if they are known.
+        """
+        gates = encoder.probabilities(windows) if scores is None else scores
+        greedy = [answers[0] for answers in self._generator.write(windows)]
+        sampled = self._generator.write(windows, samples) if samples else [[] for _ in windows]
+        return [
+            self._gather(window, [first, *others], encoder, float(gate))
+            for window, first, others, gate in zip(windows, greedy, sampled, gates, strict=True)
+        ]
 
     def close(self) -> None:
         """Free the model once it is idle; the extractor cannot be used afterwards."""
-        with self._lock:
-            self._pipeline = None
-        release_signal_stack()
+        self._generator.close()
 
-    def __del__(self) -> None:
-        """Free the model."""
-        self.close()
+    def _gather(self, window: Sequence[Turn], answers: Sequence[Written], encoder: Encoder, gate: float) -> Findings:
+        lines = [line for number, answer in enumerate(answers) for line in self._lines(answer, number)]
+        candidates = merge(lines, encoder.embed([rule_text(line.rule) for line in lines]), len(answers) - 1)
+        supports = find_support([candidate.rule for candidate in candidates], window, encoder)
+        scored = tuple(
+            Scored(candidate, support, _features(candidate, gate, support))
+            for candidate, support in zip(candidates, supports, strict=True)
+        )
+        return Findings(scored, self._read(answers[0]), gate)
 
-    def _generation_config(self) -> genai.GenerationConfig:
-        config = genai.GenerationConfig()
-        config.max_new_tokens = MAX_ANSWER_TOKENS
-        config.eos_token_id = self._encoder.end
-        config.stop_token_ids = {self._encoder.end}
-        config.structured_output_config = genai.StructuredOutputConfig(grammar=ANSWER_GRAMMAR)
-        return config
+    def _lines(self, answer: Written, number: int) -> list[Line]:
+        """Return the rules of an answer in lines; what cannot be read is left out."""
+        lines: list[Line] = []
+        start = 0
+        encoder = self._generator.encoder
+        borders = [i for i, token in enumerate(answer.ids) if "\n" in encoder.decode([token])]
+        for stop in [*borders, len(answer.ids)]:
+            rules = encoder.form.read(encoder.decode(answer.ids[start:stop])).preferences
+            if len(rules) == 1 and (stop < len(answer.ids) or answer.ended):
+                lines.append(Line(rules[0], answer.log_probs[start:stop], number))
+            start = stop + 1
+        return lines
 
-    def _generate(self, questions: Sequence[list[int]]) -> list[list[int]]:
-        """Decode the answers to all questions; a new one starts when one ends. The caller holds the lock."""
-        answers: list[list[int]] = [[] for _ in questions]
-        waiting = deque(enumerate(questions))
-        active: dict[int, Any] = {}
-        room = _CACHE_TOKENS
-        try:
-            while waiting or active:
-                while waiting and (not active or _need(waiting[0][1]) <= room):
-                    index, ids = waiting.popleft()
-                    active[index] = self._add_request(ids)
-                    room -= _need(ids)
-                self._pipeline.step()
-                for index, handle in list(active.items()):
-                    while handle.can_read():
-                        for output in handle.read().values():
-                            answers[index] += output.generated_ids
-                    if answers[index][:1] == [self._nothing]:
-                        handle.stop()
-                    elif handle.get_status() == genai.GenerationStatus.RUNNING:
-                        continue
-                    del active[index]
-                    room += _need(questions[index])
-        finally:  # after an interrupt, nothing of this batch may be left to the next
-            for handle in active.values():
-                handle.stop()
-        return answers
-
-    def _add_request(self, ids: list[int]) -> Any:
-        tensor = ov.Tensor(np.array([ids], dtype=np.int64))
-        return self._pipeline.add_request(next(self._requests), tensor, self._config)
-
-    def _read(self, ids: list[int]) -> Extraction:
-        if ids[:1] == [self._nothing]:
+    def _read(self, answer: Written) -> Extraction:
+        if answer.ids[:1] == (self._generator.nothing,):
             return Extraction()
-        text = ANSWER_PREFIX + self._encoder.decode(ids)
-        if ids[-1:] == [self._encoder.end]:
-            return read_answer(text)
+        encoder = self._generator.encoder
+        text = encoder.form.prefix + encoder.decode(answer.ids)
+        if answer.ended:
+            return encoder.form.read(text)
         try:
-            closed = close_cut_answer(text)
+            closed = encoder.form.close_cut(text)
         except ParseError as error:
             return Extraction(valid=False, error=str(error))
-        result = read_answer(closed)
-        cut = f"the answer was cut off after {len(ids)} tokens"
+        result = encoder.form.read(closed)
+        cut = f"the answer was cut off after {len(answer.ids)} tokens"
         return result.model_copy(update={"repairs": (cut, *result.repairs)})
 
 
-def _need(question: list[int]) -> int:
-    """Return how many tokens of the cache a question and its answer may take."""
-    return len(question) + MAX_ANSWER_TOKENS
+def _features(candidate: Candidate, gate: float, support: Support) -> tuple[float, ...]:
+    odds = float(np.log(max(gate, 1e-6) / max(1 - gate, 1e-6)))
+    return (
+        candidate.support,
+        float(candidate.greedy),
+        candidate.mean_log_prob,
+        candidate.least_log_prob,
+        candidate.first_log_prob,
+        candidate.written,
+        odds,
+        support.score,
+    )
 
 
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[-1][:200]
+def _choose(findings: Findings, confidence: Confidence, least: float) -> Extraction:
+    """Keep the candidates that are probable enough and rest on the user's words, the surest first."""
+    if not findings.greedy.valid and not findings.scored:
+        return findings.greedy
+    chances = confidence.of(matrix([scored.features for scored in findings.scored], len(confidence.features)))
+    probable = sorted(
+        ((chance, scored) for chance, scored in zip(chances, findings.scored, strict=True) if chance >= least),
+        key=lambda pair: -pair[0],
+    )
+    kept = [(chance, scored) for chance, scored in probable if scored.support.score >= confidence.support]
+    rules = [s.candidate.rule.model_copy(update={"confidence": round(float(chance), 3)}) for chance, s in kept]
+    return Extraction(
+        preferences=tuple(rules),
+        evidence=tuple(scored.support.evidence for _, scored in kept),
+        unsupported=len(probable) - len(kept),
+        repairs=findings.greedy.repairs,
+    )

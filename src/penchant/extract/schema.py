@@ -160,7 +160,9 @@ def _read_tolerant(text: str, repairs: list[str]) -> tuple[Preference, ...]:
     items = _find_list(data, text, repairs)
     if broken:
         items = _whole_items(items, body, text, repairs)
-    rules = tuple(rule for index, item in enumerate(items) if (rule := _mend_rule(index, item, repairs)))
+    rules = tuple(
+        rule for index, item in enumerate(items) if (rule := mend_rule(f"preferences[{index}]", item, repairs))
+    )
     if items and not rules:
         raise ParseError(f"none of the {len(items)} rules can be used: {repairs[-1]}")
     return rules
@@ -229,8 +231,8 @@ def _find_list(data: Any, text: str, repairs: list[str]) -> list[Any]:
     raise ParseError("the JSON holds no 'preferences' list")
 
 
-def _mend_rule(index: int, item: Any, repairs: list[str]) -> Preference | None:
-    where = f"preferences[{index}]"
+def mend_rule(where: str, item: Any, repairs: list[str]) -> Preference | None:
+    """Make a rule of what a model wrote; None if it cannot be used. ``repairs`` gets what had to be done."""
     if not isinstance(item, dict):
         repairs.append(f"dropped {where}: not an object")
         return None

@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from penchant.extract.schema import ANSWER_PREFIX
+from penchant.extract.answer import AnswerForm
 from penchant.extract.window import Message
+from penchant.types import Preference
 
 _HOLE = "\ue000{}\ue001"
 """Stands for a message's content while the chat template is applied."""
@@ -33,13 +34,13 @@ def encode_messages(tokenizer: Any, messages: Sequence[Message]) -> list[int]:
     return [*ids, *tokenizer(template, add_special_tokens=False).input_ids]
 
 
-def encode_answer(tokenizer: Any, answer: str) -> list[int]:
-    """Encode a canonical answer with the end-of-turn token.
+def encode_answer(tokenizer: Any, preferences: Sequence[Preference], form: AnswerForm) -> list[int]:
+    """Encode an answer with the end-of-turn token.
 
     After its fixed beginning there is a token border in any case, since the embedded extractor decodes from there.
     """
-    rest = _encode_text(tokenizer, answer.removeprefix(ANSWER_PREFIX))
-    return [*_encode_text(tokenizer, ANSWER_PREFIX), *rest, tokenizer.eos_token_id]
+    rest = _encode_text(tokenizer, form.serialise(preferences).removeprefix(form.prefix))
+    return [*_encode_text(tokenizer, form.prefix), *rest, tokenizer.eos_token_id]
 
 
 def _encode_text(tokenizer: Any, text: str) -> list[int]:

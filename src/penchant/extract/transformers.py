@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from penchant.errors import ModelError
+from penchant.extract.answer import CARD_FORM, read_form
 from penchant.extract.base import Extractor
-from penchant.extract.schema import read_answer
 from penchant.extract.template import encode_messages
 from penchant.extract.window import Message, PromptName, build_messages
 from penchant.extras import require
@@ -32,7 +32,8 @@ class TransformersExtractor(Extractor):
 
     Args:
         model: hub id or local path; None: the published checkpoint.
-        prompt: the system prompt that the model was trained with.
+        prompt: the system prompt that the model was trained with; None: the one that ``penchant export`` noted in the
+            model's folder, else the published checkpoint's.
         batch_size: windows generated together, padded on the left.
         max_new_tokens: most tokens of an answer.
         device: ``cpu``, ``cuda`` ...; None: a GPU if there is one.
@@ -46,14 +47,16 @@ class TransformersExtractor(Extractor):
         self,
         model: str | None = None,
         *,
-        prompt: PromptName = "card",
+        prompt: PromptName | None = None,
         batch_size: int = 16,
         max_new_tokens: int = 512,
         device: str | None = None,
         dtype: str = "auto",
     ) -> None:
         name = model or PUBLISHED
-        self.batch_size, self.prompt, self._max_new_tokens = batch_size, prompt, max_new_tokens
+        noted = read_form(Path(name), CARD_FORM)
+        self.prompt, self.form = prompt or noted.prompt, noted.answer_form
+        self.batch_size, self._max_new_tokens = batch_size, max_new_tokens
         self._device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         if Path(name).is_absolute() and not Path(name).is_dir():
             raise ModelError(f"cannot load {name}: no such folder")
@@ -68,7 +71,7 @@ class TransformersExtractor(Extractor):
         self.model.train(mode=False)
         self._lock = threading.Lock()
         try:
-            self.encode(build_messages([Turn(role="user", content="a test")], prompt))
+            self.encode(build_messages([Turn(role="user", content="a test")], self.prompt))
         except (TemplateError, ValueError) as error:
             raise ModelError(f"{name}'s chat template cannot be used: {error}") from error
 
@@ -81,7 +84,7 @@ class TransformersExtractor(Extractor):
                 for i in range(0, len(questions), self.batch_size)
                 for answer in self._generate(questions[i : i + self.batch_size])
             ]
-        return [read_answer(text) for text in answers]
+        return [self.form.read(text) for text in answers]
 
     def encode(self, messages: Sequence[Message]) -> list[int]:
         """Apply the chat template; only the template's own special tokens are special.

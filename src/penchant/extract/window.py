@@ -15,7 +15,7 @@ from typing import Literal, TypedDict
 from penchant.errors import InputError
 from penchant.types import Turn
 
-PromptName = Literal["card", "reference", "guide"]
+PromptName = Literal["card", "reference", "guide", "brief"]
 
 _GUIDE = files("penchant.extract").joinpath("annotation.md").read_text(encoding="utf-8").partition("\n## Record")[0]
 
@@ -27,6 +27,8 @@ SYSTEM_PROMPTS: dict[PromptName, str] = {
         "Extract user preferences from the query into JSON format based on the PreferenceList schema. "
         'If no preferences are found, return {"preferences": []}.'
     ),
+    # Penchant's own models: every window is read under it, so it is short.
+    "brief": "List the user's preferences.",
     # For a general LLM, which has not been trained for the task: the annotation guide itself.
     "guide": (
         f"You label dialogue windows after the guide below.\n\n{_GUIDE}\n\n## Your answer\n"
@@ -64,13 +66,22 @@ class Message(TypedDict):
 
 
 def select_window(turns: Sequence[Turn]) -> list[Turn]:
-    """Return the last ``MAX_TURNS`` non-empty turns up to and including the last user turn.
+    """Return the last ``MAX_TURNS`` non-empty turns up to and including the last user turn, cleaned.
 
     Raises:
         InputError: no user turn with any text.
     """
-    kept = [Turn(role=turn.role, content=text) for turn in turns if (text := clean_text(turn.content).strip())]
-    while kept and kept[-1].role != "user":
+    return [Turn(role=turns[i].role, content=clean_text(turns[i].content).strip()) for i in window_places(turns)]
+
+
+def window_places(turns: Sequence[Turn]) -> list[int]:
+    """Return the indices of the turns that ``select_window`` takes.
+
+    Raises:
+        InputError: no user turn with any text.
+    """
+    kept = [index for index, turn in enumerate(turns) if clean_text(turn.content).strip()]
+    while kept and turns[kept[-1]].role != "user":
         kept.pop()
     if not kept:
         raise InputError("the dialogue has no user turn with text: give at least one turn of role 'user'")

@@ -37,6 +37,11 @@ output = model.generate(**inputs, max_new_tokens=512, do_sample=False)
 print(tokenizer.decode(output[0][inputs.input_ids.shape[-1]:], skip_special_tokens=True))
 ```"""
 
+_LINES = """
+
+It writes a line for each rule, `CONDITION -> ACTION |TENTH` (9: a confidence of 0.9 to 1), or `-` if there is none;
+with `penchant extract --extractor transformers --model FOLDER` these become the JSON above."""
+
 _LIMITS = """- It imitates its labels: a preference is what the annotation guide calls one, and the confidence is what
   annotators gave, not a measured probability.
 - It reads the last six turns of a dialogue; what was said before is not seen.
@@ -69,7 +74,8 @@ def write_card(trained: Trained, folder: Path, forms: Sequence[Exported], report
         f"# {folder.resolve().name}\n\n{recipe.model}, fine-tuned to extract user preferences from a dialogue window "
         "as condition-action rules:",
         f'```json\n{{"preferences": [{_RULE}]}}\n```',
-        "## Usage\n\nUnder this system prompt only:\n\n" + _USAGE.format(prompt=SYSTEM_PROMPTS[recipe.prompt]),
+        f"## Usage\n\nUnder this system prompt only:\n\n{_USAGE.format(prompt=SYSTEM_PROMPTS[recipe.prompt])}"
+        + (_LINES if recipe.answer == "lines" else ""),
         "## Data\n\n" + "\n".join(_data_table(recipe)),
         "## Metrics\n\n" + "\n".join(_metrics(report)),
         f"## Training\n\n`penchant train` with this recipe, stopped at {trained.checkpoint.name}:\n\n"

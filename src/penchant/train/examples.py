@@ -13,9 +13,9 @@ from datasets.exceptions import DatasetGenerationError
 
 from penchant.data.records import read_windows
 from penchant.errors import InputError
-from penchant.extract.schema import serialise
+from penchant.extract.answer import FORMS
 from penchant.extract.template import encode_answer, encode_messages
-from penchant.extract.window import PromptName, build_messages
+from penchant.extract.window import build_messages
 from penchant.models.fetch import sha256
 from penchant.train.recipe import Recipe
 from penchant.types import LabelledWindow
@@ -28,10 +28,11 @@ _FEATURES = Features({"input_ids": List(Value("int32")), "labels": List(Value("i
 _log = logging.getLogger(__name__)
 
 
-def encode_window(tokenizer: Any, window: LabelledWindow, prompt: PromptName, optional_rules: bool) -> dict[str, Any]:
-    """Return ``input_ids``, ``labels`` (``IGNORED`` up to where the JSON begins) and ``length`` of one example."""
-    question = encode_messages(tokenizer, build_messages(window.turns, prompt))
-    answer = encode_answer(tokenizer, serialise(window.rules if optional_rules else window.preferences))
+def encode_window(tokenizer: Any, window: LabelledWindow, recipe: Recipe) -> dict[str, Any]:
+    """Return ``input_ids``, ``labels`` (``IGNORED`` up to where the answer begins) and ``length`` of one example."""
+    question = encode_messages(tokenizer, build_messages(window.turns, recipe.prompt))
+    rules = window.rules if recipe.optional_rules else window.preferences
+    answer = encode_answer(tokenizer, rules, FORMS[recipe.answer])
     labels = [IGNORED] * len(question) + answer
     return {"input_ids": question + answer, "labels": labels, "length": len(labels)}
 
@@ -47,7 +48,7 @@ def make_dataset(paths: Sequence[Path], tokenizer: Any, recipe: Recipe, cache: P
         "paths": [str(path) for path in paths],
         "hashes": [sha256(path) for path in paths],
         "tokenizer": hashlib.sha256(tokenizer.backend_tokenizer.to_str().encode()).hexdigest(),
-        "settings": (recipe.prompt, recipe.optional_rules, recipe.max_length, tokenizer.chat_template),
+        "settings": (recipe.prompt, recipe.answer, recipe.optional_rules, recipe.max_length, tokenizer.chat_template),
     }
     fingerprint = hashlib.sha256(repr(source).encode()).hexdigest()[:32]
     try:
@@ -64,7 +65,7 @@ def _rows(paths: Sequence[Path], tokenizer: Any, recipe: Recipe) -> Iterator[dic
         for window in read_windows(path, LabelledWindow):
             if isinstance(window, InputError):
                 raise window
-            row = encode_window(tokenizer, window, recipe.prompt, recipe.optional_rules)
+            row = encode_window(tokenizer, window, recipe)
             if row["length"] <= recipe.max_length:
                 taken += 1
                 yield row

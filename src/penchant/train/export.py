@@ -16,9 +16,10 @@ from tqdm import tqdm
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from penchant.errors import InputError, ModelError
+from penchant.extract.answer import FORMS, ModelForm, write_form
 from penchant.extract.base import Extractor
-from penchant.extract.embedded import MAX_ANSWER_TOKENS
-from penchant.extract.schema import read_answer, serialise
+from penchant.extract.generator import MAX_ANSWER_TOKENS
+from penchant.extract.schema import serialise
 from penchant.extract.template import encode_messages
 from penchant.extract.window import build_messages
 from penchant.models.prepare import prepare
@@ -84,7 +85,8 @@ def export(trained: Trained, folder: Path, forms: Sequence[Form], sample: Sequen
         found = _READERS[form](trained, path, sample)
         if form == "embedded":  # it gives rules, under a grammar: compare these
             same = sum(
-                rules == serialise(read_answer(text).preferences) for rules, text in zip(found, expected, strict=True)
+                rules == serialise(FORMS[trained.recipe.answer].read(text).preferences)
+                for rules, text in zip(found, expected, strict=True)
             )
         else:
             same = sum(a == b for a, b in zip(found, expected, strict=True))
@@ -101,6 +103,7 @@ def _write_safetensors(trained: Trained, folder: Path) -> Path:
     shutil.rmtree(part, ignore_errors=True)
     copy.deepcopy(trained.model).to(torch.bfloat16).save_pretrained(part)
     trained.tokenizer.save_pretrained(part)
+    write_form(part, ModelForm(prompt=trained.recipe.prompt, answer=trained.recipe.answer))
     for path in part.iterdir():
         path.replace(folder / path.name)
     part.rmdir()
@@ -124,6 +127,7 @@ def _write_embedded(trained: Trained, folder: Path) -> Path:
     write_gguf(trained.model, trained.tokenizer, weights, gguf.GGMLQuantizationType.F16)
     prepare(weights, None, part)
     weights.unlink()
+    write_form(part, ModelForm(prompt=trained.recipe.prompt, answer=trained.recipe.answer))
     trained.tokenizer.backend_tokenizer.save(str(part / "tokenizer.json"))
     shutil.rmtree(target, ignore_errors=True)
     part.rename(target)

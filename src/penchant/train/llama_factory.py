@@ -19,7 +19,8 @@ from pydantic import BaseModel, ValidationError
 
 from penchant.data.source_files import read_rows
 from penchant.errors import InputError, ParseError
-from penchant.extract.schema import parse_tolerant, serialise
+from penchant.extract.answer import FORMS
+from penchant.extract.schema import parse_tolerant
 from penchant.extract.window import build_messages, clean_text, select_window
 from penchant.train.llama_factory_settings import make_settings
 from penchant.train.recipe import Recipe
@@ -169,7 +170,9 @@ class _Rows:
             except InputError:
                 self.left_out += 1
                 continue
-            answer = serialise(window.rules if self._recipe.optional_rules else window.preferences)
+            answer = FORMS[self._recipe.answer].serialise(
+                window.rules if self._recipe.optional_rules else window.preferences
+            )
             self.count += 1
             row = {"messages": [*messages, {"role": "assistant", "content": answer}]}
             yield json.dumps(row, ensure_ascii=False) + "\n"

@@ -13,6 +13,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from penchant.errors import InputError
+from penchant.extract.answer import FormName
 from penchant.extract.window import PromptName
 
 
@@ -23,7 +24,8 @@ class Recipe(BaseModel):
 
     # what is trained on what
     model: str = Field(min_length=1, description="hub id, local folder, or smollm2-135m-instruct (from PyPI)")
-    prompt: PromptName = Field(description="system prompt: card, reference or guide")
+    prompt: PromptName = Field(description="system prompt: card, reference, guide or brief")
+    answer: FormName = Field(description="what the model writes: json, or lines (a third of the tokens)")
     train: tuple[Path, ...] = Field(min_length=1, description="labelled windows, JSON Lines or Parquet")
     evaluation: Path | None = Field(description="labelled windows for the evaluation loss, or null")
     optional_rules: bool = Field(description="teach the optional rules too, with their low confidence")

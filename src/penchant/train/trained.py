@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from penchant.data.records import read_windows
 from penchant.errors import InputError, ModelError
-from penchant.extract.embedded import MAX_ANSWER_TOKENS
+from penchant.extract.generator import MAX_ANSWER_TOKENS
 from penchant.extract.template import encode_messages
 from penchant.extract.window import build_messages
 from penchant.train.base import load_base

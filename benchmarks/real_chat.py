@@ -1,0 +1,146 @@
+"""The embedded extractor on real chats that it was not trained on: what the gate lets pass, what is found, how fast.
+
+    python benchmarks/real_chat.py FOLDER --output runs/real_chat
+
+FOLDER holds clones of public repositories: arena_hard (prompts of users), oasst_sample (dialogues written by people),
+specstory_sessions (sessions with coding agents), mtbench_vicuna. 400 windows are drawn from what is not in
+data/distractors.jsonl. OUTPUT/found.jsonl has every window with a rule, to be read by a person: hardly any of them
+should be false. Nothing of the windows is printed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import random
+import re
+import time
+from collections.abc import Iterator
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from penchant import Extractor, Turn
+from penchant.extract.confidence import FILE, load_confidence
+from penchant.extract.embedded import WEIGHTS
+from penchant.extract.encoder import Encoder
+
+DISTRACTORS = Path(__file__).parent.parent / "data" / "distractors.jsonl"
+SHARES = {"arena_hard": 150, "oasst_sample": 110, "specstory_sessions": 90, "mtbench_vicuna": 50}
+SPEAKER = re.compile(r"^_\*\*(User|Assistant|Agent)[^*]*\*\*_\s*$", re.MULTILINE)
+
+Window = list[Turn]
+
+
+def lines(path: Path) -> list[Any]:
+    """Read JSON Lines."""
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line.strip()]
+
+
+def arena_hard(folder: Path) -> Iterator[Window]:
+    """Single prompts of users."""
+    for record in lines(folder / "arena-hard-v2.0" / "question.jsonl"):
+        yield [Turn(role="user", content=record["prompt"])]
+
+
+def oasst_sample(folder: Path) -> Iterator[Window]:
+    """Dialogues up to each of their prompts."""
+    for tree in json.loads((folder / "backend/test_data/realistic/realistic_seed_data.json").read_text("utf-8")):
+        yield from paths(tree, [])
+
+
+def paths(message: dict[str, Any], before: Window) -> Iterator[Window]:
+    """Walk a tree of messages."""
+    role = "user" if message["role"] == "prompter" else "assistant"
+    turns = [*before, Turn(role=role, content=message["text"])]  # type: ignore[arg-type]
+    if role == "user":
+        yield turns
+    for child in message.get("children") or []:
+        yield from paths(child, turns)
+
+
+def specstory_sessions(folder: Path) -> Iterator[Window]:
+    """Sessions up to each of their user turns."""
+    for path in sorted(folder.rglob("*.md")):
+        _, *parts = SPEAKER.split(path.read_text(encoding="utf-8"))
+        turns: Window = []
+        for speaker, text in zip(parts[::2], parts[1::2], strict=True):
+            role = "user" if speaker == "User" else "assistant"
+            content = text.strip().strip("-").strip()
+            if content:
+                turns.append(Turn(role=role, content=content))  # type: ignore[arg-type]
+                if role == "user":
+                    yield turns[-6:]
+
+
+def mtbench_vicuna(folder: Path) -> Iterator[Window]:
+    """First turns."""
+    for path in sorted(folder.rglob("question.jsonl")):
+        for record in lines(path):
+            yield [Turn(role="user", content=record["turns"][0])]
+
+
+SOURCES = {
+    "arena_hard": arena_hard,
+    "oasst_sample": oasst_sample,
+    "specstory_sessions": specstory_sessions,
+    "mtbench_vicuna": mtbench_vicuna,
+}
+
+
+def draw(folder: Path) -> list[Window]:
+    """Draw the windows: always the same, each last turn once, none that shares a user turn with a distractor."""
+    trained = {turn["content"].strip()[:200] for record in lines(DISTRACTORS) for turn in record["turns"]}
+    drawn: list[Window] = []
+    for name, count in SHARES.items():
+        found = {window[-1].content.strip()[:200]: window for window in SOURCES[name](folder / name)}
+        fresh = [w for w in found.values() if not any(turn.content.strip()[:200] in trained for turn in w)]
+        drawn += random.Random(0).sample(fresh, min(count, len(fresh)))
+    return drawn
+
+
+def speed(windows: list[Window], gate: bool) -> float:
+    """Return windows per second, loaded and warm."""
+    with Extractor.load(gate=gate) as extractor:
+        extractor.extract(windows[0])
+        started = time.perf_counter()
+        list(extractor.extract_many(windows))
+        return len(windows) / (time.perf_counter() - started)
+
+
+def main() -> None:
+    """Parse the command line, extract, and report."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--output", type=Path, required=True)
+    args = parser.parse_args()
+    windows = draw(args.folder)
+    args.output.mkdir(parents=True, exist_ok=True)
+    confidence = load_confidence(WEIGHTS / FILE)
+    passed = Encoder(WEIGHTS / "encoder").probabilities(windows) >= confidence.gate
+    counts = {}
+    for point in ("balanced", "recall"):
+        with Extractor.load(point=point) as extractor:
+            results = list(tqdm(extractor.extract_many(windows), desc=point, total=len(windows), disable=None))
+        counts[point] = sum(bool(result.preferences) for result in results)
+        with (args.output / f"{point}.jsonl").open("w", encoding="utf-8") as file:
+            for number, (window, result) in enumerate(zip(windows, results, strict=True)):
+                if result.preferences:
+                    record = {"window": number, "turns": [turn.model_dump() for turn in window]} | result.model_dump()
+                    file.write(json.dumps(record, ensure_ascii=False) + "\n")
+    with_gate, without = speed(windows, gate=True), speed(windows, gate=False)
+    print(
+        f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, {date.today()}; {len(windows)} windows"
+    )
+    print(f"the gate lets {passed.mean():.1%} pass")
+    for point, count in counts.items():
+        print(f"{point}: {count} windows with a rule ({count / len(windows):.1%}), see {args.output / point}.jsonl")
+    print(f"{with_gate:.1f} windows/s with the gate, {without:.1f} without ({with_gate / without:.1f}x)")
+
+
+if __name__ == "__main__":
+    main()

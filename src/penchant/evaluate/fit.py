@@ -1,0 +1,170 @@
+"""Fit what a rule's confidence means, on labelled windows kept out of training.
+
+    python -m penchant.evaluate.fit data/labelled/calibration.jsonl --gate-on data/labelled/dev.jsonl --output FILE
+
+A rule is right if it matches a required one (``matching.py``); rules that match optional ones are left out. Logistic
+regression over ``candidates.FEATURES`` (ridge-penalised), then isotonic regression of right on its output. The
+operating point ``balanced`` is the threshold of the best F1 on the same windows, ``recall`` the highest one that still
+finds ``RECALL`` of the required rules, or else all that were found. The gate's threshold is chosen on another file.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import isotonic_regression, minimize
+from tqdm import tqdm
+
+from penchant.data.records import load_windows
+from penchant.evaluate.embedding import MiniLM
+from penchant.evaluate.matching import SemanticJudge, match
+from penchant.extract.candidates import FEATURES
+from penchant.extract.confidence import Confidence, Point
+from penchant.extract.embedded import WEIGHTS, EmbeddedExtractor, Findings
+from penchant.extract.encoder import Encoder
+from penchant.types import Extraction, LabelledWindow
+
+RECALL = 0.9
+"""The recall that the operating point ``recall`` is to reach."""
+
+GATE_RECALL = 0.995
+"""Share of the windows with a required rule that the gate must let pass."""
+
+RIDGE = 1.0
+BINS = 12
+
+
+def gate_threshold(scores: Sequence[float], windows: Sequence[LabelledWindow]) -> float:
+    """Return the highest threshold that lets ``GATE_RECALL`` of the windows with a required rule pass."""
+    wanted = np.sort([score for score, window in zip(scores, windows, strict=True) if window.preferences])
+    return float(wanted[int((1 - GATE_RECALL) * len(wanted))])
+
+
+def fit(
+    found: Sequence[Findings], gold: Sequence[LabelledWindow], judge: SemanticJudge, gate: float, samples: int
+) -> Confidence:
+    """Fit the regressions and choose the operating points.
+
+    Args:
+        found: the candidates of each window.
+        gold: the windows.
+        judge: says which candidates are right.
+        gate: the encoder's threshold; windows below it count as read and empty.
+        samples: how many sampled answers the candidates come from.
+    """
+    passed = [findings if findings.gate >= gate else Findings((), findings.greedy, findings.gate) for findings in found]
+    rows, right, counted = _judge(passed, gold, judge)
+    means, scales = rows.mean(0), rows.std(0) + 1e-9
+    scaled = (rows - means) / scales
+    weights = _regress(scaled[counted], right[counted])
+    outputs = scaled @ weights[:-1] + weights[-1]
+    knots, levels = _isotonic(outputs[counted], right[counted])
+    chances = np.interp(outputs, knots, levels)
+    return Confidence(
+        features=FEATURES,
+        means=tuple(means),
+        scales=tuple(scales),
+        weights=tuple(weights[:-1]),
+        bias=float(weights[-1]),
+        knots=tuple(knots),
+        levels=tuple(levels),
+        gate=gate,
+        support=_least_support(passed, right, counted),
+        samples=samples,
+        points=_points(chances, right, counted, sum(len(window.preferences) for window in gold)),
+    )
+
+
+def _judge(
+    found: Sequence[Findings], gold: Sequence[LabelledWindow], judge: SemanticJudge
+) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_]]:
+    """Return the features of all candidates, which are right, and which count."""
+    rows, right, counted = [], [], []
+    for findings, window in zip(found, gold, strict=True):
+        rules = tuple(
+            scored.candidate.rule.model_copy(update={"confidence": min(1.0, scored.candidate.support)})
+            for scored in findings.scored
+        )
+        verdicts = match(Extraction(preferences=rules), window, judge).verdicts
+        rows += [scored.features for scored in findings.scored]
+        right += [verdict == "right" for verdict in verdicts]
+        counted += [verdict != "neutral" for verdict in verdicts]
+    return np.array(rows, np.float64), np.array(right), np.array(counted)
+
+
+def _regress(rows: NDArray[np.float64], right: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Return the weights of a ridge-penalised logistic regression, the bias last."""
+    signs = np.where(right, 1.0, -1.0)
+    extended = np.column_stack([rows, np.ones(len(rows))])
+
+    def loss(weights: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        margins = signs * (extended @ weights)
+        penalty = np.append(weights[:-1], 0.0)
+        gradient = -(extended * (signs / (1 + np.exp(margins)))[:, None]).sum(0) + RIDGE * penalty
+        return float(np.logaddexp(0, -margins).sum() + RIDGE * penalty @ penalty / 2), gradient
+
+    weights: NDArray[np.float64] = minimize(loss, np.zeros(extended.shape[1]), jac=True).x
+    return weights
+
+
+def _isotonic(
+    outputs: NDArray[np.float64], right: NDArray[np.bool_]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return knots and levels of a rising map from outputs to the share of right rules, over ``BINS`` equal bins."""
+    order = np.argsort(outputs, kind="stable")
+    parts = [part for part in np.array_split(order, BINS) if len(part)]
+    knots = np.array([outputs[part].mean() for part in parts])
+    shares = np.array([(right[part].sum() + 0.5) / (len(part) + 1) for part in parts])
+    return knots, isotonic_regression(shares, weights=[len(part) for part in parts]).x
+
+
+def _least_support(found: Sequence[Findings], right: NDArray[np.bool_], counted: NDArray[np.bool_]) -> float:
+    """Return the likeness below which a rule rests on nothing: one in a hundred of the right rules is below it."""
+    scores = np.array([scored.support.score for findings in found for scored in findings.scored])
+    return float(np.quantile(scores[right & counted], 0.01))
+
+
+def _points(
+    chances: NDArray[np.float64], right: NDArray[np.bool_], counted: NDArray[np.bool_], required: int
+) -> dict[Point, float]:
+    thresholds = np.unique(chances)
+    hits = np.array([(right & (chances >= least)).sum() for least in thresholds])
+    wrong = np.array([(~right & counted & (chances >= least)).sum() for least in thresholds])
+    f1 = 2 * hits / (hits + wrong + required)
+    enough = np.flatnonzero(hits >= RECALL * required)
+    return {
+        "balanced": float(thresholds[np.argmax(f1)]),
+        "recall": float(thresholds[enough[-1]]) if len(enough) else 0.0,
+    }
+
+
+def main() -> None:
+    """Parse the command line and fit."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("windows", type=Path, help="labelled windows kept out of training")
+    parser.add_argument(
+        "--gate-on", type=Path, required=True, help="labelled windows to choose the gate's threshold on"
+    )
+    parser.add_argument("--model", help="a prepared folder; without it, the shipped model")
+    parser.add_argument("--samples", type=int, default=8, help="answers by chance for each window")
+    parser.add_argument("--output", type=Path, required=True)
+    args = parser.parse_args()
+    encoder = Encoder(WEIGHTS / "encoder")
+    held_out = load_windows(args.gate_on, LabelledWindow)
+    gate = gate_threshold(encoder.probabilities([window.turns for window in held_out]).tolist(), held_out)
+    gold = load_windows(args.windows, LabelledWindow)
+    found: list[Findings] = []
+    with EmbeddedExtractor(args.model) as extractor:
+        for start in tqdm(range(0, len(gold), 40), desc="windows", unit="batch"):
+            found += extractor.find([window.turns for window in gold[start : start + 40]], encoder, args.samples)
+    fitted = fit(found, gold, SemanticJudge(MiniLM().embed), gate, args.samples)
+    args.output.write_text(fitted.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    print(f"{args.output}: gate {gate:.4f}, points {fitted.points}")
+
+
+if __name__ == "__main__":
+    main()

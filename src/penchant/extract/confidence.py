@@ -1,0 +1,80 @@
+"""What speaks for a candidate rule -> how likely it is right, and the operating points.
+
+A logistic regression over ``candidates.FEATURES``, then isotonic regression; both are fitted on windows kept out of
+training (``penchant.evaluate.fit``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from penchant.errors import InputError, ModelError
+
+Point = Literal["balanced", "recall"]
+"""``balanced``: the best F1; ``recall``: recall first."""
+
+FILE = "confidence.json"
+
+
+class Confidence(BaseModel):
+    """The fitted regressions, the encoder's threshold and the operating points.
+
+    ``levels`` maps the logistic regression's output, at ``knots``, to the share of right rules. ``gate`` is the
+    probability below which a window is not read at all; ``points`` are the least confidences.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    features: tuple[str, ...]
+    means: tuple[float, ...]
+    scales: tuple[float, ...]
+    weights: tuple[float, ...]
+    bias: float
+    knots: tuple[float, ...]
+    levels: tuple[float, ...]
+    gate: float
+    support: float
+    """Least likeness of a rule to what the user said."""
+    samples: int
+    points: dict[Point, float]
+
+    def of(self, features: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return probabilities of being right, shape (rules,), from features of shape (rules, features)."""
+        scaled = (features - self.means) / self.scales
+        chances: NDArray[np.float64] = np.interp(scaled @ np.array(self.weights) + self.bias, self.knots, self.levels)
+        return chances
+
+
+def load_confidence(path: Path) -> Confidence:
+    """Read what was fitted.
+
+    Raises:
+        ModelError: the file is missing or damaged.
+    """
+    try:
+        return Confidence.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError) as error:
+        raise ModelError(f"{path} cannot be read: reinstall penchant") from error
+
+
+def check_point(name: str) -> Point:
+    """Return the operating point of this name.
+
+    Raises:
+        InputError: there is none.
+    """
+    points: dict[str, Point] = {point: point for point in get_args(Point)}
+    if name not in points:
+        raise InputError(f"no operating point {name!r}: choose {' or '.join(points)}")
+    return points[name]
+
+
+def matrix(rows: Sequence[Sequence[float]], width: int) -> NDArray[np.float64]:
+    """Return the rows as an array, shape (rows, width), also if there are none."""
+    return np.array(rows, np.float64).reshape(-1, width)

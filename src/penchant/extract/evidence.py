@@ -1,0 +1,114 @@
+"""A rule -> the words of the user that it rests on, found by alignment after decoding.
+
+The user's turns are cut into sentences. Each is scored against the rule by the encoder's cosine and by the words,
+names and numbers that they share; the best one is the evidence, unless even that one is too unlike the rule: small
+models echo the assistant's words and examples.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from penchant.extract.encoder import Encoder
+from penchant.extract.window import LAST_TURN_BYTES, window_places
+from penchant.types import Evidence, Preference, Turn
+
+_BORDER = re.compile(r"(?<=[.!?;:])\s+|(?<=[。！？；])|\n+")
+_WORD = re.compile(r"\w+")
+_LONGEST = 400
+_SHORTEST = 12
+_COMMON = frozenset(
+    _WORD.findall(
+        "a an the and or of to in on for with when if is are be do not use using only instead all any that this it as "
+        "at by from give keep avoid make write answer answers general writing user users always never i you my me your"
+    )
+)
+WORD_WEIGHT = 0.4
+"""Weight of the shared words beside the cosine."""
+
+
+@dataclass(frozen=True)
+class Support:
+    """The evidence of a rule, and how well it supports it: about -0.5 to 1.4."""
+
+    evidence: Evidence
+    score: float
+
+
+def find_support(rules: Sequence[Preference], turns: Sequence[Turn], encoder: Encoder) -> list[Support]:
+    """Find what each rule rests on, among the user's turns.
+
+    Args:
+        rules: of one window.
+        turns: the window; the evidence's ``turn`` is an index into it.
+        encoder: embeds rules and sentences.
+    """
+    if not rules:
+        return []
+    places = [
+        (index, start, end)
+        for index in window_places(turns)
+        if turns[index].role == "user"
+        for start, end in sentences(turns[index].content)
+        if start < LAST_TURN_BYTES // 2 or end > len(turns[index].content) - LAST_TURN_BYTES // 2  # else it was cut out
+    ]
+    texts = [turns[index].content[start:end] for index, start, end in places]
+    vectors = encoder.embed([*map(rule_text, rules), *texts])
+    cosines = vectors[: len(rules)] @ vectors[len(rules) :].T
+    scores = cosines + WORD_WEIGHT * _shared(rules, texts)
+    found = []
+    for row in scores:
+        best = int(np.argmax(row))
+        index, start, end = places[best]
+        evidence = Evidence(turn=index, start=start, end=end, text=turns[index].content[start:end])
+        found.append(Support(evidence, float(row[best])))
+    return found
+
+
+def rule_text(rule: Preference) -> str:
+    """Return a rule as the encoder was trained to read it."""
+    return f"{rule.condition}: {rule.action}"
+
+
+def sentences(text: str) -> list[tuple[int, int]]:
+    """Return the character spans of the sentences of a text; very short ones belong to the next, long ones are cut."""
+    spans: list[tuple[int, int]] = []
+    start = 0
+    for border in [*_BORDER.finditer(text), None]:
+        end = border.start() if border else len(text)
+        if border and len(text[start:end].strip()) < _SHORTEST:
+            continue
+        spans += _trimmed(text, start, end)
+        start = border.end() if border else end
+    return spans
+
+
+def _trimmed(text: str, start: int, end: int) -> list[tuple[int, int]]:
+    spans = []
+    while start < end:
+        stop = end
+        if end - start > _LONGEST:
+            space = text.rfind(" ", start + _LONGEST // 2, start + _LONGEST)
+            stop = space if space > 0 else start + _LONGEST
+        piece = text[start:stop]
+        left, right = len(piece) - len(piece.lstrip()), len(piece.rstrip())
+        if right > left:
+            spans.append((start + left, start + right))
+        start = stop
+    return spans
+
+
+def _shared(rules: Sequence[Preference], texts: Sequence[str]) -> NDArray[np.float64]:
+    """Return the share of each rule's telling words that each text has too, shape (rules, texts)."""
+    words = [_stems(text) for text in texts]
+    wanted = [_stems(rule_text(rule)) for rule in rules]
+    return np.array([[len(a & b) / max(1, len(a)) for b in words] for a in wanted])
+
+
+def _stems(text: str) -> set[str]:
+    return {word[:5] for word in _WORD.findall(text.casefold()) if word not in _COMMON}

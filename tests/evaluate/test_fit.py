@@ -1,0 +1,105 @@
+"""Fitting the confidence on made-up candidates whose chances of being right are known."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+
+from penchant import Extraction, Preference, Turn
+from penchant.evaluate.calibration import calibrate
+from penchant.evaluate.fit import GATE_RECALL, fit, gate_threshold
+from penchant.evaluate.matching import SemanticJudge
+from penchant.extract.candidates import Candidate
+from penchant.extract.confidence import Confidence, load_confidence
+from penchant.extract.embedded import Findings, Scored
+from penchant.extract.evidence import Support
+from penchant.types import Evidence, LabelledWindow
+
+WORDS = [f"w{number}" for number in range(400)]
+
+
+def embed(texts: list[str]) -> np.ndarray:
+    """Give each word a direction of its own."""
+    vectors = np.zeros((len(texts), len(WORDS) + 1), np.float32)
+    for row, text in enumerate(texts):
+        vectors[row, WORDS.index(text) if text in WORDS else -1] = 1
+    return vectors
+
+
+JUDGE = SemanticJudge(embed)  # type: ignore[arg-type]
+
+
+def made(count: int, seed: int) -> tuple[list[Findings], list[LabelledWindow]]:
+    """Make windows with one required rule; a candidate is right as often as its support says."""
+    rng = random.Random(seed)
+    found, gold = [], []
+    for number in range(count):
+        support = rng.choice([0.1, 0.3, 0.5, 0.7, 0.9])
+        wanted = rng.choice(WORDS[:200])
+        action = wanted if rng.random() < support else rng.choice(WORDS[200:])
+        rule = Preference(condition="general", action=action, confidence=0.9)
+        noise = rng.gauss(0, 1)
+        evidence = Support(Evidence(turn=0, start=0, end=2, text="hi"), rng.random())
+        candidate = Candidate(rule, support, True, -0.1, -1.0, -0.2, 0.9)
+        features = (support, 1.0, noise, -1.0, -0.2, 0.9, 2.0, evidence.score)
+        found.append(Findings((Scored(candidate, evidence, features),), Extraction(preferences=(rule,)), 0.9))
+        gold.append(
+            LabelledWindow(
+                id=f"w-{number}",
+                turns=(Turn(role="user", content="hi"),),
+                preferences=(Preference(condition="general", action=wanted, confidence=0.9),),
+            )
+        )
+    return found, gold
+
+
+@pytest.fixture(scope="module")
+def fitted() -> Confidence:
+    return fit(*made(1500, seed=0), JUDGE, gate=0.5, samples=8)
+
+
+def test_the_confidence_is_the_share_of_right_rules_on_other_windows(fitted: Confidence) -> None:
+    found, gold = made(1500, seed=1)
+    rows = np.array([findings.scored[0].features for findings in found])
+    chances = fitted.of(rows)
+    right = [
+        "right" if findings.scored[0].candidate.rule.action == window.preferences[0].action else "wrong"
+        for findings, window in zip(found, gold, strict=True)
+    ]
+    error = calibrate(chances.tolist(), right).ece  # type: ignore[arg-type]
+    assert error is not None
+    assert error < 0.05
+    assert np.corrcoef(chances, rows[:, 0])[0, 1] > 0.9
+
+
+def test_the_points_are_where_they_should_be(fitted: Confidence, tmp_path: Path) -> None:
+    assert 0 <= fitted.points["recall"] < fitted.points["balanced"] < 0.9
+    path = tmp_path / "confidence.json"
+    path.write_text(fitted.model_dump_json())
+    assert load_confidence(path) == fitted
+
+
+def test_one_in_a_hundred_right_rules_may_rest_on_less(fitted: Confidence) -> None:
+    assert 0 <= fitted.support < 0.05
+
+
+def test_what_the_gate_stops_is_not_learnt_from() -> None:
+    found, gold = made(400, seed=2)
+    stopped = [Findings(item.scored, item.greedy, 0.1) for item in found]
+    doubled = fit([*found, *stopped], [*gold, *gold], JUDGE, gate=0.5, samples=8)
+    alone = fit(found, gold, JUDGE, gate=0.5, samples=8)
+    assert doubled.weights == pytest.approx(alone.weights)
+
+
+def test_the_gates_threshold_lets_nearly_all_wishes_pass() -> None:
+    rng = np.random.default_rng(0)
+    _, gold = made(1000, seed=3)
+    scores = rng.uniform(0, 1, 1000)
+    least = gate_threshold(scores.tolist(), gold)
+    assert (scores >= least).mean() >= GATE_RECALL
+    assert (scores > least).mean() < GATE_RECALL + 0.001

@@ -285,6 +285,8 @@ def test_a_full_disk(command: Command, loads: Loads) -> None:
         (["--extractor", "transformers", "--endpoint", "http://localhost"], "--endpoint"),
         (["--prompt", "card"], "--prompt"),
         (["--extractor", "endpoint", "--prompt", "poem"], "--prompt"),
+        (["--point", "best"], "--point"),
+        (["--extractor", "endpoint", "--no-gate"], "--no-gate"),
         (["--nonsense"], "--nonsense"),
     ],
 )
@@ -298,7 +300,8 @@ def test_wrong_usage_is_code_2(command: Command, loads: Loads, arguments: list[s
 @pytest.mark.parametrize(
     ("arguments", "call"),
     [
-        (["--model", "folder"], ("embedded", "folder", {})),
+        (["--model", "folder"], ("embedded", "folder", {"point": "balanced", "gate": True})),
+        (["--point", "recall", "--no-gate"], ("embedded", None, {"point": "recall", "gate": False})),
         (["--extractor", "transformers", "--prompt", "reference"], ("transformers", None, {"prompt": "reference"})),
         (
             ["--extractor", "endpoint", "--model", "m", "--endpoint", "http://h/v1", "--prompt", "card"],

@@ -55,6 +55,14 @@ def test_every_kind_is_made_about_as_often_as_its_share_says() -> None:
     assert {window.tags[0] for window in make(50, shares={"quoted": 1.0})} == {"quoted"}
 
 
+def test_no_wording_comes_twice_before_all_have_come() -> None:
+    few = WISHES[:20]
+    said = {text.text: 0 for wish in few for text in wish.said}
+    for window in synthesise(few, EXCHANGES, DISTRACTORS, 2 * len(said), 0, {"alone": 1.0}):
+        said[window.turns[-1].content] += 1
+    assert set(said.values()) == {2}
+
+
 def test_windows_are_windows_with_provenance() -> None:
     assert len({window.id for window in MADE}) == len(MADE)
     for window in MADE:
@@ -180,8 +188,8 @@ def test_the_shipped_mix_recipe_can_be_read_and_wrong_keys_are_named(tmp_path: P
     assert part.shares == SHARES
     text = (ROOT / "recipes" / "mix-small.yaml").read_text(encoding="utf-8")
     for change, message in [
-        (("count: 3000", "cuont: 3000"), "cuont"),
-        (("positive_share: 0.5", "positive_share: 5"), "settings.positive_share"),
+        (("count: ", "cuont: "), "cuont"),
+        (("positive_share: 0.", "positive_share: 5."), "settings.positive_share"),
         (("seed: 0", "sead: 0"), "sead"),
         (("evaluation_sets:", "evaluation_setz:"), "evaluation_set"),
     ]:

@@ -28,19 +28,19 @@ Kind = Literal[
 ]  # fmt: skip
 
 SHARES: dict[Kind, float] = {
-    "alone": 0.03,
-    "task": 0.09,
-    "earlier": 0.07,
-    "statement": 0.08,
-    "several": 0.07,
-    "opposite": 0.04,
-    "replaced": 0.03,
-    "reaction": 0.06,
-    "retracted": 0.06,
-    "third-party": 0.09,
-    "quoted": 0.10,
-    "look-alike": 0.11,
-    "none": 0.17,
+    "alone": 0.22,
+    "task": 0.22,
+    "earlier": 0.06,
+    "statement": 0.01,
+    "several": 0.10,
+    "opposite": 0.10,
+    "replaced": 0.02,
+    "reaction": 0.05,
+    "retracted": 0.02,
+    "third-party": 0.02,
+    "quoted": 0.02,
+    "look-alike": 0.12,
+    "none": 0.04,
 }
 """How much of each kind is made unless the caller says otherwise."""
 

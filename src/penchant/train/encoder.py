@@ -74,7 +74,7 @@ def train(
             schedule.step()
             optimiser.zero_grad()
             for name, loss in losses.items():
-                smoothed[name] = 0.95 * smoothed.get(name, float(loss)) + 0.05 * float(loss)
+                smoothed[name] = 0.95 * smoothed.get(name, loss.item()) + 0.05 * loss.item()
             bar.set_postfix(smoothed, refresh=False)
             bar.update()
     return network.eval(), tokenizer

@@ -6,8 +6,8 @@ The same fine-tuned weights run (a) as the published model card's usage snippet 
 window at a time, one greedy answer, in bfloat16 and in float32, and (b) by Penchant: with the gate, and with several
 answers by chance, confidence and evidence for each window that passes it, as is the default, and without the gate. In
 one process, one after the other, on the same windows: every third of dev as it is, and a mix of 10% windows with
-preferences and 90% without, as real traffic has it. Penchant's windows per second are those of one call with all windows, five times over, as a long file
-has them; the snippet's do not depend on how many there are.
+preferences and 90% without, as real traffic has it. Penchant's windows per second are those of one call with all
+windows, five times over, as a long file has them; the snippet's do not depend on how many there are.
 Memory and start-up are measured in processes of their own. Needs: pip install 'penchant[train]'.
 """
 

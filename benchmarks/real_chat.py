@@ -4,8 +4,8 @@
 
 FOLDER holds clones of public repositories: arena_hard (prompts of users), oasst_sample (dialogues written by people),
 specstory_sessions (sessions with coding agents), mtbench_vicuna. 400 windows are drawn from what is not in
-data/distractors.jsonl. OUTPUT/found.jsonl has every window with a rule, to be read by a person: hardly any of them
-should be false. Nothing of the windows is printed.
+data/distractors.jsonl. OUTPUT/balanced.jsonl and recall.jsonl have every window with a rule, to be read by a person:
+hardly any of them should be false. Nothing of the windows is printed.
 """
 
 from __future__ import annotations

@@ -7,15 +7,20 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from penchant import Extractor
 from penchant.cli import app
+from penchant.data.records import load_windows
+from penchant.extract.embedded import WEIGHTS
 from penchant.extract.schema import parse_strict, serialise
 from penchant.models.catalog import EMBEDDED
+from penchant.models.fetch import sha256
 from penchant.models.store import ModelStore
+from penchant.types import LabelledWindow
 from tests.conftest import REAL_MODELS, ROOT
 from tests.extract.test_embedded import HOSTILE
 
@@ -32,8 +37,20 @@ def store() -> ModelStore:
 
 
 @pytest.fixture(scope="module")
-def extractor(store: ModelStore) -> Extractor:
-    return Extractor.load(model=str(store.folder(EMBEDDED)))
+def home(store: ModelStore) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PENCHANT_HOME", str(REAL_MODELS.parent))
+        yield
+
+
+@pytest.fixture(scope="module")
+def extractor(home: None) -> Extractor:
+    return Extractor.load()
+
+
+@pytest.fixture(scope="module")
+def without_gate(home: None) -> Extractor:
+    return Extractor.load(point="recall", gate=False)
 
 
 def run(*arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
@@ -44,8 +61,16 @@ def run(*arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
 
 def test_the_shipped_files_are_intact_and_small(store: ModelStore) -> None:
     assert store.verify(EMBEDDED) == []
-    shipped = list((ROOT / "src" / "penchant" / "models" / "weights").iterdir())
-    assert max(path.stat().st_size for path in shipped) < 95e6
+    shipped = {path: path.stat().st_size for path in WEIGHTS.rglob("*") if path.is_file()}
+    assert max(shipped.values()) < 95e6
+    assert sum(shipped.values()) < 120e6
+
+
+def test_the_cards_hashes_are_those_of_the_files() -> None:
+    card = (WEIGHTS / "README.md").read_text(encoding="utf-8")
+    hashes = dict(re.findall(r"\| `([\w./-]+)` \|.*\| `([0-9a-f]{64})` \|", card))
+    assert {name for name in hashes if name.endswith((".gguf", ".bin", ".json"))}
+    assert hashes == {name: sha256(WEIGHTS / name) for name in hashes}
 
 
 @pytest.mark.parametrize(
@@ -68,11 +93,60 @@ def test_a_plain_question_holds_no_wish(extractor: Extractor) -> None:
         assert extractor.extract([{"role": "user", "content": text}]).preferences == ()
 
 
-def test_hostile_input_gives_valid_json(extractor: Extractor) -> None:
-    results = list(extractor.extract_many([{"role": "user", "content": text}] for text in HOSTILE))
-    assert [result.valid for result in results] == [True] * len(HOSTILE)
-    for result in results:
-        assert parse_strict(serialise(result.preferences)) is not None
+def test_hostile_input_gives_valid_json(extractor: Extractor, without_gate: Extractor) -> None:
+    for loaded in (extractor, without_gate):
+        results = list(loaded.extract_many([{"role": "user", "content": text}] for text in HOSTILE))
+        assert [result.valid for result in results] == [True] * len(HOSTILE)
+        for result in results:
+            assert parse_strict(serialise(result.preferences)) is not None
+
+
+def dev(count: int) -> list[LabelledWindow]:
+    return load_windows(ROOT / "data" / "labelled" / "dev.jsonl", LabelledWindow)[:count]
+
+
+def test_the_gate_lets_wishes_pass_and_stops_most_other_windows(extractor: Extractor, without_gate: Extractor) -> None:
+    windows = dev(60)
+    gated = list(extractor.extract_many(window.turns for window in windows))
+    ungated = list(without_gate.extract_many(window.turns for window in windows))
+    wanted = [bool(window.preferences) for window in windows]
+    assert sum(bool(r.preferences) for r, w in zip(gated, wanted, strict=True) if w) > 0.6 * sum(wanted)
+    assert sum(bool(r.preferences) for r, w in zip(gated, wanted, strict=True) if not w) < 0.4 * wanted.count(False)
+    # the other point finds more, and whatever the first one finds
+    assert sum(len(r.preferences) for r in ungated) > sum(len(r.preferences) for r in gated)
+
+
+def test_evidence_points_into_the_dialogue_as_it_was_given(extractor: Extractor) -> None:
+    dialogue = [
+        {"role": "system", "content": "You are a helpful assistant."},
+        {"role": "user", "content": "How do I read a CSV?"},
+        {"role": "assistant", "content": "With pandas: pd.read_csv(path)."},
+        {"role": "user", "content": "\n  Thanks. We never use pandas here, always Polars. Again?"},
+    ]
+    result = extractor.extract(dialogue)
+    assert any("Polars" in rule.action for rule in result.preferences)
+    assert len(result.evidence) == len(result.preferences)
+    for rule, place in zip(result.preferences, result.evidence, strict=True):
+        assert 0 < rule.confidence <= 1
+        assert place.turn == 3
+        assert dialogue[place.turn]["content"][place.start : place.end] == place.text
+        assert "Polars" in place.text
+
+
+def test_evidence_survives_the_command_line(store: ModelStore, tmp_path: Path) -> None:
+    turns = [{"role": "tool", "content": "{}"}]
+    for number in range(5):
+        turns += [{"role": "user", "content": f"what is {number} + 1?"}, {"role": "assistant", "content": "a sum"}]
+    turns.append({"role": "user", "content": "From now on always show the steps when you do sums."})
+    source = tmp_path / "d.jsonl"
+    source.write_text(json.dumps({"id": "sums", "messages": turns}) + "\n")
+    for options in ((), ("--per-turn",)):
+        line = json.loads(run("extract", str(source), *options).stdout.splitlines()[-1])
+        assert line["preferences"], line
+        for place in line["evidence"]:
+            assert turns[place["turn"]]["content"][place["start"] : place["end"]] == place["text"]
+    alone = json.loads(run("extract", str(source), "--min-confidence", "1").stdout)
+    assert (alone["preferences"], alone.get("evidence", [])) == ([], [])
 
 
 def test_the_command_on_five_hundred_windows(store: ModelStore, tmp_path: Path) -> None:

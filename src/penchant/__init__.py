@@ -10,11 +10,12 @@ for rule in result.preferences:
 
 from penchant.errors import InputError, MissingExtra, ModelError, ParseError, PenchantError
 from penchant.extract.base import Extractor
-from penchant.types import Extraction, Preference, Turn
+from penchant.types import Evidence, Extraction, Preference, Turn
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "Evidence",
     "Extraction",
     "Extractor",
     "InputError",

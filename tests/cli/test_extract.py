@@ -18,6 +18,8 @@ import penchant.cli
 from penchant import Extraction, Extractor, ParseError, Preference, Turn
 from penchant.testing import ScriptedExtractor
 
+NO_EVIDENCE: dict[str, Any] = {"evidence": [], "unsupported": 0}
+
 
 def script(turns: Sequence[Turn]) -> Extraction:
     """Read ``tabs @0.9; short @0.5`` in the last turn as two rules; ``fail`` fails."""
@@ -108,7 +110,8 @@ def test_one_line_for_each_window_in_order(command: Command, loads: Loads) -> No
     assert (code, err) == (0, "")
     assert out.splitlines()[0] == (
         '{"id": "0", "preferences": [{"condition": "1 turns", "action": "a0", "confidence": 0.5}, '
-        '{"condition": "1 turns", "action": "b", "confidence": 1.0}], "valid": true, "error": null}'
+        '{"condition": "1 turns", "action": "b", "confidence": 1.0}], "valid": true, "error": null, '
+        '"evidence": [], "unsupported": 0}'
     )
     assert [line["id"] for line in run.lines] == [str(number) for number in range(60)]
     assert [line["preferences"][0]["action"] for line in run.lines] == [f"a{number}" for number in range(60)]
@@ -121,8 +124,8 @@ def test_one_line_for_each_window_in_order(command: Command, loads: Loads) -> No
 def test_standard_input(command: Command, arguments: list[str]) -> None:
     run = command(*arguments, stdin=lines(says("tabs @1"), says("nothing")))
     assert run.lines == [
-        {"id": "stdin:1", "preferences": [rule("tabs", 1)], "valid": True, "error": None},
-        {"id": "stdin:2", "preferences": [], "valid": True, "error": None},
+        {"id": "stdin:1", "preferences": [rule("tabs", 1)], "valid": True, "error": None} | NO_EVIDENCE,
+        {"id": "stdin:2", "preferences": [], "valid": True, "error": None} | NO_EVIDENCE,
     ]
     assert run.code == 0
 
@@ -149,7 +152,7 @@ def test_per_turn_gives_a_window_for_every_user_turn(command: Command) -> None:
         ("y", 0),
     ]
     assert [line["preferences"] for line in run.lines[:3]] == [[rule("a", 1)], [rule("b", 1, 3)], [rule("d", 1, 6)]]
-    assert list(run.lines[0]) == ["id", "turn", "preferences", "valid", "error"]
+    assert list(run.lines[0]) == ["id", "turn", "preferences", "valid", "error", "evidence", "unsupported"]
 
 
 def test_only_the_last_window_without_per_turn(command: Command) -> None:
@@ -223,7 +226,7 @@ def test_output_goes_to_a_file_and_replaces_it(command: Command) -> None:
 
 def test_lone_surrogates_do_not_break_a_line(command: Command) -> None:
     run = command(stdin=lines(says("a\ud800 @1", id="x\ud800"), says("fail", id="\udfff")))
-    assert run.lines[0] == {"id": "x?", "preferences": [rule("a\ufffd", 1)], "valid": True, "error": None}
+    assert run.lines[0] == {"id": "x?", "preferences": [rule("a\ufffd", 1)], "valid": True, "error": None} | NO_EVIDENCE
     assert run.lines[1]["id"] == "?"
     assert run.code == 3
 

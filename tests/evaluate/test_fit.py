@@ -16,8 +16,8 @@ from penchant.evaluate.fit import GATE_RECALL, fit, gate_threshold
 from penchant.evaluate.matching import SemanticJudge
 from penchant.extract.candidates import Candidate
 from penchant.extract.confidence import Confidence, load_confidence
-from penchant.extract.embedded import Findings, Scored
 from penchant.extract.evidence import Support
+from penchant.extract.finder import Findings, Scored
 from penchant.types import Evidence, LabelledWindow
 
 WORDS = [f"w{number}" for number in range(400)]

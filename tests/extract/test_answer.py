@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from penchant import ModelError, ParseError, Preference
 from penchant.extract import lines
-from penchant.extract.answer import FORMS, SHIPPED, ModelForm, read_form, write_form
+from penchant.extract.answer import CARD, FORMS, ModelForm, read_form, write_form
 
 TEXT = st.text(st.characters(codec="utf-8", categories=("L", "N", "P", "S", "Zs")), min_size=1, max_size=60).filter(
     lambda text: re.sub(r"[-|>\s]", "", text) != ""
@@ -77,10 +77,10 @@ def test_nothing_follows_the_prefix_of_every_form(form: object) -> None:
 
 
 def test_a_models_folder_says_what_it_writes(tmp_path: Path) -> None:
-    assert read_form(tmp_path, SHIPPED) == SHIPPED
-    form = ModelForm(prompt="card", answer="json")
+    assert read_form(tmp_path) == CARD
+    form = ModelForm(prompt="brief", answer="lines")
     write_form(tmp_path, form)
-    assert read_form(tmp_path, SHIPPED) == form
+    assert read_form(tmp_path) == form
     (tmp_path / "form.json").write_text('{"prompt": "poem"}')
     with pytest.raises(ModelError, match="export the model again"):
-        read_form(tmp_path, SHIPPED)
+        read_form(tmp_path)

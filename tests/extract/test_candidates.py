@@ -16,7 +16,9 @@ from penchant.extract.confidence import Confidence, check_point, load_confidence
 
 
 def line(action: str, answer: int, *log_probs: float, confidence: float = 0.9) -> Line:
-    return Line(Preference(condition="general", action=action, confidence=confidence), log_probs or (-0.1,), answer)
+    return Line(
+        Preference(condition="general", action=action, confidence=confidence), log_probs or (-0.1,), -0.4, answer
+    )
 
 
 def unit(*angles: float) -> np.ndarray:
@@ -31,12 +33,13 @@ def test_what_the_answers_agree_on_is_one_candidate() -> None:
         line("use tabs always", 2, -0.2, -1.0),
         line("use tabs", 2, -0.9, -0.9),
     ]
-    tabs, brief = merge(lines, unit(0.0, 1.5, 0.2, 0.1, 0.1), answers=4)
-    assert tabs.rule.action in ("use tabs always", "use tabs")  # the middle of the four
-    assert (tabs.support, tabs.greedy) == (0.5, True)  # twice in one answer counts once
+    tabs, brief, again = merge(lines, unit(0.0, 1.5, 0.2, 0.1, 0.1), answers=4)
+    assert tabs.rule.action == "use tabs"  # the greedy answer's
+    assert (tabs.support, tabs.greedy) == (0.5, True)
+    assert (again.rule.action, again.support) == ("use tabs", 0.25)  # two lines of one answer are two wishes
     assert tabs.mean_log_prob == pytest.approx(-0.2)
-    assert (tabs.least_log_prob, tabs.first_log_prob) == (-0.3, -0.1)
-    assert tabs.written == pytest.approx((0.9 * 3 + 0.7) / 4)
+    assert (tabs.least_log_prob, tabs.first_log_prob) == (-0.3, -0.4)
+    assert tabs.written == pytest.approx((0.9 * 2 + 0.7) / 3)
     assert (brief.rule.action, brief.support, brief.greedy) == ("be brief", 0.0, True)
 
 
@@ -44,6 +47,8 @@ def test_no_lines_and_no_samples() -> None:
     assert merge([], np.zeros((0, 2), np.float32), answers=8) == []
     (alone,) = merge([line("be brief", 0)], unit(0.0), answers=0)
     assert alone.support == 1.0
+    (middle,) = merge([line("be brief", 1), line("be short", 2), line("be terse", 3)], unit(0.0, 0.2, 0.5), answers=3)
+    assert middle.rule.action == "be short"
 
 
 @given(st.lists(st.floats(0, 6), min_size=1, max_size=12))
@@ -75,16 +80,26 @@ def fitted(**changes: object) -> Confidence:
 
 def test_the_confidence_is_the_level_at_the_regressions_output() -> None:
     rows = [[x, *[9.0] * (len(FEATURES) - 1)] for x in (-9.0, -2.0, 0.0, 1.0, 9.0)]
-    assert fitted().of(matrix(rows, len(FEATURES))) == pytest.approx([0.1, 0.1, 0.4, 0.6, 0.8])
-    assert fitted().of(matrix([], len(FEATURES))).shape == (0,)
+    assert fitted().of(matrix(rows)) == pytest.approx([0.1, 0.1, 0.4, 0.6, 0.8])
+    assert fitted().of(matrix([])).shape == (0,)
 
 
 def test_a_damaged_calibration_is_an_error(tmp_path: Path) -> None:
     path = tmp_path / "confidence.json"
     path.write_text(fitted().model_dump_json())
     assert load_confidence(path) == fitted()
-    path.write_text(json.dumps({"features": []}))
+    for damage in (
+        {"features": FEATURES[:-1]},
+        {"points": {"balanced": 0.5}},
+        {"weights": [1.0]},
+        {"knots": []},
+        {"samples": -1},
+        {"bias": None},
+    ):
+        path.write_text(json.dumps(json.loads(fitted().model_dump_json()) | damage))
+        with pytest.raises(ModelError, match="reinstall penchant"):
+            load_confidence(path)
     with pytest.raises(ModelError, match="reinstall penchant"):
-        load_confidence(path)
+        load_confidence(tmp_path / "missing.json")
     with pytest.raises(InputError, match="no operating point 'best': choose balanced or recall"):
         check_point("best")

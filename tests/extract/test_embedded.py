@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from penchant import Extraction, Extractor, ModelError
+from penchant import Extraction, Extractor, InputError, ModelError
 from penchant.extract.answer import FORMS, ModelForm, write_form
 from penchant.extract.chat import ChatEncoder
+from penchant.extract.confidence import Confidence
 from penchant.extract.embedded import EmbeddedExtractor
 from penchant.extract.schema import ANSWER_PREFIX, parse_strict, serialise
 from penchant.extract.window import SYSTEM_PROMPTS
 from penchant.models.gguf import build_tokenizer, read_metadata
 from penchant.models.prepare import prepare
+from tests.extract.test_choose import CONFIDENCE
 from tests.tiny import tiny_gguf
 
 HOSTILE = [
@@ -51,6 +55,16 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 @pytest.fixture(scope="module")
 def extractors(folders: list[Path]) -> list[Extractor]:
     return [Extractor.load(model=str(folder)) for folder in folders]
+
+
+@pytest.fixture(scope="module")
+def calibrated(folders: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give the model that writes lines a confidence that lets everything pass."""
+    folder = tmp_path_factory.mktemp("calibrated") / "model"
+    shutil.copytree(folders[-1], folder)
+    everything = {"gate": 0.0, "support": -9.0, "samples": 3, "points": {"balanced": 0.0, "recall": 0.0}}
+    (folder / "confidence.json").write_text(CONFIDENCE.model_copy(update=everything).model_dump_json())
+    return folder
 
 
 def dialogue(text: str) -> list[dict[str, str]]:
@@ -95,7 +109,7 @@ def test_an_interrupt_leaves_nothing_behind(extractors: list[Extractor], monkeyp
     extractor = extractors[0]
     assert isinstance(extractor, EmbeddedExtractor)
     expected = extractor.extract(dialogue("hello"))
-    generator = extractor._generator
+    generator = extractor._finder._generator
     real = generator._pipeline
 
     class Interrupted:
@@ -115,6 +129,42 @@ def test_an_interrupt_leaves_nothing_behind(extractors: list[Extractor], monkeyp
         extractor.extract(dialogue("to be interrupted"))
     monkeypatch.setattr(generator, "_pipeline", real)
     assert extractor.extract(dialogue("hello")) == expected
+
+
+def test_with_gate_samples_and_evidence_too_every_answer_is_well_formed(calibrated: Path) -> None:
+    with Extractor.load(model=str(calibrated), point="recall") as extractor:
+        together = list(extractor.extract_many(dialogue(text) for text in HOSTILE))
+        alone = [extractor.extract(dialogue(text)) for text in HOSTILE]
+    for result in together:
+        assert parse_strict(serialise(result.preferences)) == result.preferences
+        assert len(result.evidence) == len(result.preferences)
+        result.model_dump_json()
+    assert [result.valid for result in together] == [result.valid for result in alone]
+
+
+def test_the_gate_can_be_switched_off(calibrated: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(calibrated, folder)
+    shut = Confidence.model_validate_json((folder / "confidence.json").read_bytes()).model_copy(update={"gate": 1.0})
+    (folder / "confidence.json").write_text(shut.model_dump_json())
+    turns = [dialogue(text) for text in HOSTILE]
+    with Extractor.load(model=str(folder)) as gated, Extractor.load(model=str(folder), gate=False) as ungated:
+        assert list(gated.extract_many(turns)) == [Extraction()] * len(turns)
+        assert list(ungated.extract_many(turns)) != [Extraction()] * len(turns)
+
+
+@pytest.mark.parametrize("options", [{"point": "recall"}, {"gate": False}])
+def test_a_model_without_calibration_has_neither_gate_nor_points(folders: list[Path], options: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match=r"has no confidence\.json"):
+        Extractor.load(model=str(folders[0]), **options)
+
+
+def test_only_a_model_that_writes_lines_can_be_calibrated(folders: list[Path], tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(folders[0], folder)
+    (folder / "confidence.json").write_text(CONFIDENCE.model_dump_json())
+    with pytest.raises(ModelError, match="only a model that writes lines"):
+        Extractor.load(model=str(folder))
 
 
 def test_special_tokens_in_a_turn_stay_text(tmp_path: Path) -> None:
@@ -199,8 +249,12 @@ for _ in range(2):
 
 
 @pytest.mark.parametrize("state", ["loaded", "freed", "closed"])
-def test_an_interrupt_is_an_interrupt_when_a_model_has_been_freed(folders: list[Path], state: str) -> None:
-    command = [sys.executable, "-c", INTERRUPTED, str(folders[0]), state]
+@pytest.mark.parametrize("kind", ["plain", "calibrated"])
+def test_an_interrupt_is_an_interrupt_when_a_model_has_been_freed(
+    folders: list[Path], calibrated: Path, kind: str, state: str
+) -> None:
+    folder = calibrated if kind == "calibrated" else folders[0]
+    command = [sys.executable, "-c", INTERRUPTED, str(folder), state]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, (done.returncode, done.stderr)
     assert done.stdout.count("interrupted\n") == 2

@@ -107,8 +107,8 @@ def extract(
 ) -> None:
     """Extract preferences from dialogues.
 
-    Writes one line for each window, in order: id, preferences (condition, action, confidence), evidence (the user's
-    words that each rule rests on: turn, start, end, text), unsupported (rules dropped for want of it), valid, error.
+    Writes one line for each window, in order: id, preferences (condition, action, confidence), valid, error, evidence
+    (the user's words that each rule rests on: turn, start, end, text), unsupported (rules dropped for want of it).
     A dialogue that cannot be read gives a line that is not valid, and the rest goes on.
 
     Exit code: 0 all is well; 1 could not run; 2 wrong usage; 3 some windows are not valid.

@@ -57,7 +57,10 @@ class Sink:
 
 
 class JsonWriter:
-    """One JSON object a line: id, turn (only with a window for every turn), preferences, evidence, valid, error."""
+    """One JSON object a line.
+
+    Its keys: id, turn (only with a window for every turn), preferences, valid, error, evidence, unsupported.
+    """
 
     def __init__(self, sink: Sink) -> None:
         self._sink = sink
@@ -66,10 +69,8 @@ class JsonWriter:
         """Write a line."""
         line: dict[str, Any] = {"id": name} if turn is None else {"id": name, "turn": turn}
         line["preferences"] = [rule.model_dump() for rule in result.preferences]
-        if result.evidence or result.unsupported:
-            line["evidence"] = [item.model_dump() for item in result.evidence]
-            line["unsupported"] = result.unsupported
         line |= {"valid": result.valid, "error": result.error}
+        line |= {"evidence": [item.model_dump() for item in result.evidence], "unsupported": result.unsupported}
         self._sink.write(json.dumps(line, ensure_ascii=False) + "\n")
 
 

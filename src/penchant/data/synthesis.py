@@ -154,8 +154,9 @@ def synthesise(
         exchanges: asked, answered and reacted to.
         distractors: dialogues that carry no wish; those with a word that often goes with one are not used.
         count: number of windows.
-        seed: with the inputs, the only source of chance; a longer run begins with a shorter one. No wording of a
-            wish and no reaction comes a second time before every other one has come.
+        seed: with the inputs, the only source of chance; a longer run begins with a shorter one. Where a
+            window is made of one wording (alone, task, earlier), one look-alike or one reaction, none comes a second
+            time before every other one has come.
         shares: how much of each kind; need not add up to 1.
 
     Raises:

@@ -20,12 +20,17 @@ from scipy.optimize import isotonic_regression, minimize
 from tqdm import tqdm
 
 from penchant.data.records import load_windows
+from penchant.errors import InputError
 from penchant.evaluate.embedding import MiniLM
 from penchant.evaluate.matching import SemanticJudge, match
+from penchant.extract.answer import read_form
 from penchant.extract.candidates import FEATURES
 from penchant.extract.confidence import Confidence, Point
-from penchant.extract.embedded import WEIGHTS, EmbeddedExtractor, Findings
+from penchant.extract.embedded import WEIGHTS
 from penchant.extract.encoder import Encoder
+from penchant.extract.finder import Finder, Findings
+from penchant.models.catalog import EMBEDDED
+from penchant.models.store import ModelStore
 from penchant.types import Extraction, LabelledWindow
 
 RECALL = 0.9
@@ -34,12 +39,22 @@ RECALL = 0.9
 GATE_RECALL = 0.995
 """Share of the windows with a required rule that the gate must let pass."""
 
+UNSUPPORTED = 0.01
+"""Share of the right rules that may rest on less than the least likeness to the user's words."""
+
 RIDGE = 1.0
-BINS = 12
+BIN = 30
+"""Rules in a bin of the isotonic regression."""
 
 
 def gate_threshold(scores: Sequence[float], windows: Sequence[LabelledWindow]) -> float:
-    """Return the highest threshold that lets ``GATE_RECALL`` of the windows with a required rule pass."""
+    """Return the highest threshold that lets ``GATE_RECALL`` of the windows with a required rule pass.
+
+    Raises:
+        InputError: none of the windows has one.
+    """
+    if not any(window.preferences for window in windows):
+        raise InputError("no window has a required rule: give some that have one")
     wanted = np.sort([score for score, window in zip(scores, windows, strict=True) if window.preferences])
     return float(wanted[int((1 - GATE_RECALL) * len(wanted))])
 
@@ -55,15 +70,23 @@ def fit(
         judge: says which candidates are right.
         gate: the encoder's threshold; windows below it count as read and empty.
         samples: how many sampled answers the candidates come from.
+
+    Raises:
+        InputError: there is nothing to tell right rules from wrong ones by.
     """
     passed = [findings if findings.gate >= gate else Findings((), findings.greedy, findings.gate) for findings in found]
     rows, right, counted = _judge(passed, gold, judge)
+    if not (right & counted).any() or right[counted].all():
+        raise InputError("no candidate is right, or none is wrong: give more windows, with and without rules")
     means, scales = rows.mean(0), rows.std(0) + 1e-9
     scaled = (rows - means) / scales
     weights = _regress(scaled[counted], right[counted])
     outputs = scaled @ weights[:-1] + weights[-1]
     knots, levels = _isotonic(outputs[counted], right[counted])
     chances = np.interp(outputs, knots, levels)
+    scores = np.array([scored.support.score for findings in passed for scored in findings.scored])
+    support = float(np.quantile(scores[right & counted], UNSUPPORTED))
+    kept = scores >= support
     return Confidence(
         features=FEATURES,
         means=tuple(means),
@@ -73,9 +96,9 @@ def fit(
         knots=tuple(knots),
         levels=tuple(levels),
         gate=gate,
-        support=_least_support(passed, right, counted),
+        support=support,
         samples=samples,
-        points=_points(chances, right, counted, sum(len(window.preferences) for window in gold)),
+        points=_points(chances[kept], right[kept], counted[kept], sum(len(window.preferences) for window in gold)),
     )
 
 
@@ -114,18 +137,12 @@ def _regress(rows: NDArray[np.float64], right: NDArray[np.bool_]) -> NDArray[np.
 def _isotonic(
     outputs: NDArray[np.float64], right: NDArray[np.bool_]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return knots and levels of a rising map from outputs to the share of right rules, over ``BINS`` equal bins."""
+    """Return knots and levels of a rising map from outputs to the share of right rules, over bins of ``BIN`` rules."""
     order = np.argsort(outputs, kind="stable")
-    parts = [part for part in np.array_split(order, BINS) if len(part)]
+    parts = np.array_split(order, max(1, len(order) // BIN))
     knots = np.array([outputs[part].mean() for part in parts])
     shares = np.array([(right[part].sum() + 0.5) / (len(part) + 1) for part in parts])
     return knots, isotonic_regression(shares, weights=[len(part) for part in parts]).x
-
-
-def _least_support(found: Sequence[Findings], right: NDArray[np.bool_], counted: NDArray[np.bool_]) -> float:
-    """Return the likeness below which a rule rests on nothing: one in a hundred of the right rules is below it."""
-    scores = np.array([scored.support.score for findings in found for scored in findings.scored])
-    return float(np.quantile(scores[right & counted], 0.01))
 
 
 def _points(
@@ -158,9 +175,12 @@ def main() -> None:
     gate = gate_threshold(encoder.probabilities([window.turns for window in held_out]).tolist(), held_out)
     gold = load_windows(args.windows, LabelledWindow)
     found: list[Findings] = []
-    with EmbeddedExtractor(args.model) as extractor:
-        for start in tqdm(range(0, len(gold), 40), desc="windows", unit="batch"):
-            found += extractor.find([window.turns for window in gold[start : start + 40]], encoder, args.samples)
+    folder = Path(args.model) if args.model else ModelStore.default().ensure(EMBEDDED)
+    finder = Finder(folder, read_form(folder), encoder)
+    for start in tqdm(range(0, len(gold), 40), desc="windows", unit="batch"):
+        windows = [window.turns for window in gold[start : start + 40]]
+        found += finder.find(windows, encoder.probabilities(windows).tolist(), args.samples)
+    finder.close()
     fitted = fit(found, gold, SemanticJudge(MiniLM().embed), gate, args.samples)
     args.output.write_text(fitted.model_dump_json(indent=1) + "\n", encoding="utf-8")
     print(f"{args.output}: gate {gate:.4f}, points {fitted.points}")

@@ -14,7 +14,7 @@ import gguf
 from penchant.errors import InputError, ModelError
 from penchant.evaluate import loss
 from penchant.evaluate.keywords import KeywordExtractor
-from penchant.extract.answer import CARD_FORM, SHIPPED, ModelForm, write_form
+from penchant.extract.answer import CARD, SHIPPED, ModelForm, write_form
 from penchant.extract.base import Extractor
 from penchant.extract.confidence import Point
 from penchant.extract.transformers import TransformersExtractor
@@ -122,7 +122,7 @@ def _load(spec: Spec, folder: Path) -> Loaded:
         case Kind.keywords:
             return Loaded(KeywordExtractor())
         case Kind.untuned:
-            return _load_weights(_fetch_base(folder), folder, CARD_FORM)
+            return _load_weights(_fetch_base(folder), folder, CARD)
         case Kind.embedded:
             return _load_embedded(spec.model, folder, "balanced")
         case Kind.embedded_recall:

@@ -12,6 +12,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from penchant.errors import ModelError
 from penchant.extract import lines, schema
 from penchant.extract.window import PromptName
+from penchant.models.catalog import EMBEDDED
+from penchant.models.store import FORM
 from penchant.types import Extraction, Preference
 
 FormName = Literal["json", "lines"]
@@ -62,28 +64,26 @@ class ModelForm(BaseModel):
         return FORMS[self.answer]
 
 
-SHIPPED = ModelForm(prompt="card", answer="json")
+SHIPPED = ModelForm.model_validate({"prompt": EMBEDDED.prompt, "answer": EMBEDDED.answer})
 """What the shipped model reads and writes."""
 
-CARD_FORM = ModelForm(prompt="card", answer="json")
-"""What the published checkpoint reads and writes."""
-
-_FILE = "form.json"
+CARD = ModelForm(prompt="card", answer="json")
+"""What the published checkpoint reads and writes, as its model card says."""
 
 
 def write_form(folder: Path, form: ModelForm) -> None:
     """Note in a model's folder what it reads and writes."""
-    (folder / _FILE).write_text(form.model_dump_json(), encoding="utf-8")
+    (folder / FORM).write_text(form.model_dump_json(), encoding="utf-8")
 
 
-def read_form(folder: Path, otherwise: ModelForm) -> ModelForm:
-    """Return what a model reads and writes; ``otherwise`` if its folder does not say.
+def read_form(folder: Path) -> ModelForm:
+    """Return what a model reads and writes; ``CARD`` if its folder does not say.
 
     Raises:
         ModelError: what it says cannot be read.
     """
-    path = folder / _FILE
+    path = folder / FORM
     try:
-        return ModelForm.model_validate_json(path.read_bytes()) if path.exists() else otherwise
+        return ModelForm.model_validate_json(path.read_bytes()) if path.exists() else CARD
     except (OSError, ValidationError) as error:
         raise ModelError(f"{path} cannot be read: export the model again") from error

@@ -1,7 +1,7 @@
 """Several answers to one window -> candidate rules, each with what speaks for it.
 
-Answers that say the same in other words are one candidate (cosine of the encoder's vectors); its wording is the one
-most like the others. What speaks for a candidate is measured in ``FEATURES``; ``confidence.py`` weighs it.
+Answers that say the same in other words are one candidate (cosine of the encoder's vectors); its wording is the greedy
+answer's, or else the one most like the others. What speaks for a candidate is measured in ``FEATURES``; ``confidence.py`` weighs it.
 """
 
 from __future__ import annotations
@@ -21,18 +21,21 @@ FEATURES = ("support", "greedy", "mean_log_prob", "least_log_prob", "first_log_p
 """What speaks for a candidate.
 
 ``support``: share of the sampled answers that hold it; ``greedy``: whether the likeliest answer does; ``mean_`` and
-``least_log_prob``: over the tokens of its best line; ``first_log_prob``: of that line's first token, against stopping;
+``least_log_prob``: over the tokens of its best line; ``first_log_prob``: of that line rather than none, or the end;
 ``written``: the mean of the confidences that the model wrote; ``gate``: log-odds of any preference in the window;
-``likeness``: cosine of the rule and the words that it rests on.
+``likeness``: that of the rule and the words it rests on (``evidence.Support``). Log probabilities are the model's own,
+before the grammar narrows its choice.
 """
 
 
 @dataclass(frozen=True)
 class Line:
-    """A rule of one answer, and the log probabilities of its tokens."""
+    """A rule of one answer, and the natural logarithms of its tokens' probabilities."""
 
     rule: Preference
     log_probs: tuple[float, ...]
+    begun: float
+    """Log probability of the token that began it: its first one, or the line break before it."""
     answer: int
     """Which answer; 0 is the greedy one."""
 
@@ -51,7 +54,7 @@ class Candidate:
 
 
 def merge(lines: Sequence[Line], vectors: NDArray[np.float32], answers: int) -> list[Candidate]:
-    """Merge the lines of a window's answers.
+    """Merge the lines of a window's answers; two lines of one answer are two wishes.
 
     Args:
         lines: in order of their answers.
@@ -63,8 +66,9 @@ def merge(lines: Sequence[Line], vectors: NDArray[np.float32], answers: int) -> 
     """
     cosines = vectors @ vectors.T if len(lines) else np.zeros((0, 0), np.float32)
     groups: list[list[int]] = []
-    for index in range(len(lines)):
-        likest = max(groups, key=lambda group: cosines[index, group].mean(), default=None)
+    for index, line in enumerate(lines):
+        others = [group for group in groups if line.answer not in {lines[i].answer for i in group}]
+        likest = max(others, key=lambda group: cosines[index, group].mean(), default=None)
         if likest and cosines[index, likest].mean() >= SAME:
             likest.append(index)
         else:
@@ -73,7 +77,7 @@ def merge(lines: Sequence[Line], vectors: NDArray[np.float32], answers: int) -> 
 
 
 def _candidate(lines: Sequence[Line], cosines: NDArray[np.float32], answers: int) -> Candidate:
-    chosen = lines[int(np.argmax(cosines.sum(1)))]
+    chosen = lines[0] if lines[0].answer == 0 else lines[int(np.argmax(cosines.sum(1)))]
     best = max(lines, key=lambda line: np.mean(line.log_probs))
     return Candidate(
         rule=chosen.rule,
@@ -81,6 +85,6 @@ def _candidate(lines: Sequence[Line], cosines: NDArray[np.float32], answers: int
         greedy=any(line.answer == 0 for line in lines),
         mean_log_prob=float(np.mean(best.log_probs)),
         least_log_prob=min(best.log_probs),
-        first_log_prob=best.log_probs[0],
+        first_log_prob=best.begun,
         written=float(np.mean([line.rule.confidence for line in lines])),
     )

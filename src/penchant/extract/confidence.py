@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal, Self, get_args
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from penchant.errors import InputError, ModelError
+from penchant.extract.candidates import FEATURES
 
 Point = Literal["balanced", "recall"]
 """``balanced``: the best F1; ``recall``: recall first."""
@@ -29,7 +30,7 @@ class Confidence(BaseModel):
     probability below which a window is not read at all; ``points`` are the least confidences.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     features: tuple[str, ...]
     means: tuple[float, ...]
@@ -41,8 +42,18 @@ class Confidence(BaseModel):
     gate: float
     support: float
     """Least likeness of a rule to what the user said."""
-    samples: int
+    samples: int = Field(ge=0)
     points: dict[Point, float]
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.features != FEATURES or set(self.points) != set(get_args(Point)):
+            raise ValueError(f"features must be {FEATURES}, and points {get_args(Point)}")
+        if {len(self.means), len(self.scales), len(self.weights)} != {len(FEATURES)}:
+            raise ValueError("means, scales and weights: one for each feature")
+        if len(self.knots) != len(self.levels) or not self.knots:
+            raise ValueError("levels: one for each knot")
+        return self
 
     def of(self, features: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return probabilities of being right, shape (rules,), from features of shape (rules, features)."""
@@ -60,7 +71,7 @@ def load_confidence(path: Path) -> Confidence:
     try:
         return Confidence.model_validate_json(path.read_bytes())
     except (OSError, ValidationError) as error:
-        raise ModelError(f"{path} cannot be read: reinstall penchant") from error
+        raise ModelError(f"{path} cannot be read: reinstall penchant, or fit it again") from error
 
 
 def check_point(name: str) -> Point:
@@ -75,6 +86,6 @@ def check_point(name: str) -> Point:
     return points[name]
 
 
-def matrix(rows: Sequence[Sequence[float]], width: int) -> NDArray[np.float64]:
-    """Return the rows as an array, shape (rows, width), also if there are none."""
-    return np.array(rows, np.float64).reshape(-1, width)
+def matrix(rows: Sequence[Sequence[float]]) -> NDArray[np.float64]:
+    """Return rows of features as an array, shape (rows, features), also if there are none."""
+    return np.array(rows, np.float64).reshape(-1, len(FEATURES))

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from penchant.errors import ModelError
-from penchant.extract.window import LAST_TURN_BYTES, select_window, shorten
+from penchant.extract.window import clean_text, user_spans
 from penchant.runtime import openvino as ov
+from penchant.runtime import release_signal_stack
 from penchant.types import Turn
 
 MAX_TOKENS = 192
@@ -39,9 +41,20 @@ class Encoder:
             self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
             self._tokenizer.no_padding()
             self._tokenizer.no_truncation()
-            self._model = ov.Core().compile_model(str(folder / "encoder.xml"), "CPU")
+            self._tokenizer.encode_special_tokens = True  # special tokens in a text are text
+            exact = {"INFERENCE_PRECISION_HINT": "f32"}  # else its thresholds would mean another thing on another CPU
+            self._model: Any = ov.Core().compile_model(str(folder / "encoder.xml"), "CPU", exact)
         except Exception as error:  # both libraries raise plain Exception or RuntimeError
             raise ModelError(f"cannot load the encoder in {folder}: reinstall penchant") from error
+
+    def close(self) -> None:
+        """Free the model; it cannot be used afterwards."""
+        self._model = None
+        release_signal_stack()
+
+    def __del__(self) -> None:
+        """Free the model."""
+        self.close()
 
     def probabilities(self, windows: Sequence[Sequence[Turn]]) -> NDArray[np.float32]:
         """Return how likely each window holds a preference, shape (windows,); of a long one, its likeliest piece's.
@@ -66,7 +79,7 @@ class Encoder:
 
     def _pieces(self, text: str) -> Iterator[list[int]]:
         """Cut a text into overlapping pieces of at most ``MAX_TOKENS``."""
-        first, *ids, last = self._tokenizer.encode(text).ids
+        first, *ids, last = self._tokenizer.encode(clean_text(text)).ids
         room = MAX_TOKENS - 2
         for start in range(0, max(1, len(ids) - room // 4), room * 3 // 4):
             yield [first, *ids[start : start + room], last]
@@ -75,7 +88,10 @@ class Encoder:
         """Return logits, shape (rows,), and unit vectors, shape (rows, 384)."""
         logits, vectors = np.zeros(len(rows), np.float32), np.zeros((len(rows), 384), np.float32)
         order = sorted(range(len(rows)), key=lambda index: len(rows[index]))
-        request = self._model.create_infer_request()
+        model = self._model
+        if model is None:
+            raise ModelError("this encoder has been closed: load another")
+        request = model.create_infer_request()
         for start in range(0, len(order), _BATCH):
             batch = order[start : start + _BATCH]
             ids = np.zeros((len(batch), len(rows[batch[-1]])), np.int64)
@@ -89,9 +105,9 @@ class Encoder:
 
 
 def user_text(turns: Sequence[Turn]) -> str:
-    """Return the user's turns of the window that the extractor would read, a line each, over-long ones shortened.
+    """Return what the language model would read of the user's turns, a line for each span.
 
     Raises:
         InputError: no user turn with any text.
     """
-    return "\n".join(shorten(turn.content, LAST_TURN_BYTES) for turn in select_window(turns) if turn.role == "user")
+    return "\n".join(turns[index].content[start:end] for index, start, end in user_spans(turns))

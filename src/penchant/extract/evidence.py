@@ -1,8 +1,8 @@
 """A rule -> the words of the user that it rests on, found by alignment after decoding.
 
-The user's turns are cut into sentences. Each is scored against the rule by the encoder's cosine and by the words,
-names and numbers that they share; the best one is the evidence, unless even that one is too unlike the rule: small
-models echo the assistant's words and examples.
+What the model read of the user's turns is cut into sentences. Each is scored against the rule by the encoder's cosine
+and by the words, names and numbers that they share; the best one is the evidence, unless even that one is too unlike
+the rule: small models echo the assistant's words and examples.
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from penchant.extract.encoder import Encoder
-from penchant.extract.window import LAST_TURN_BYTES, window_places
+from penchant.extract.window import user_spans
 from penchant.types import Evidence, Preference, Turn
 
-_BORDER = re.compile(r"(?<=[.!?;:])\s+|(?<=[。！？；])|\n+")
+_BORDER = re.compile(r"(?<=[.!?;:])\s+|(?<=[。！？；])|\s*\n\s*")
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
 _WORD = re.compile(r"\w+")
 _LONGEST = 400
 _SHORTEST = 12
@@ -34,7 +35,7 @@ WORD_WEIGHT = 0.4
 
 @dataclass(frozen=True)
 class Support:
-    """The evidence of a rule, and how well it supports it: about -0.5 to 1.4."""
+    """The evidence of a rule, and how well it supports it: cosine plus ``WORD_WEIGHT`` times shared words."""
 
     evidence: Evidence
     score: float
@@ -47,17 +48,18 @@ def find_support(rules: Sequence[Preference], turns: Sequence[Turn], encoder: En
         rules: of one window.
         turns: the window; the evidence's ``turn`` is an index into it.
         encoder: embeds rules and sentences.
+
+    Raises:
+        InputError: no user turn with any text.
     """
     if not rules:
         return []
     places = [
-        (index, start, end)
-        for index in window_places(turns)
-        if turns[index].role == "user"
-        for start, end in sentences(turns[index].content)
-        if start < LAST_TURN_BYTES // 2 or end > len(turns[index].content) - LAST_TURN_BYTES // 2  # else it was cut out
+        (index, begin + start, begin + end)
+        for index, begin, stop in user_spans(turns)
+        for start, end in sentences(turns[index].content[begin:stop])
     ]
-    texts = [turns[index].content[start:end] for index, start, end in places]
+    texts = [_printable(turns[index].content[start:end]) for index, start, end in places]
     vectors = encoder.embed([*map(rule_text, rules), *texts])
     cosines = vectors[: len(rules)] @ vectors[len(rules) :].T
     scores = cosines + WORD_WEIGHT * _shared(rules, texts)
@@ -65,8 +67,7 @@ def find_support(rules: Sequence[Preference], turns: Sequence[Turn], encoder: En
     for row in scores:
         best = int(np.argmax(row))
         index, start, end = places[best]
-        evidence = Evidence(turn=index, start=start, end=end, text=turns[index].content[start:end])
-        found.append(Support(evidence, float(row[best])))
+        found.append(Support(Evidence(turn=index, start=start, end=end, text=texts[best]), float(row[best])))
     return found
 
 
@@ -81,7 +82,7 @@ def sentences(text: str) -> list[tuple[int, int]]:
     start = 0
     for border in [*_BORDER.finditer(text), None]:
         end = border.start() if border else len(text)
-        if border and len(text[start:end].strip()) < _SHORTEST:
+        if border and end - start < _SHORTEST:
             continue
         spans += _trimmed(text, start, end)
         start = border.end() if border else end
@@ -112,3 +113,8 @@ def _shared(rules: Sequence[Preference], texts: Sequence[str]) -> NDArray[np.flo
 
 def _stems(text: str) -> set[str]:
     return {word[:5] for word in _WORD.findall(text.casefold()) if word not in _COMMON}
+
+
+def _printable(text: str) -> str:
+    """Replace lone surrogates, one character for one, for they are no Unicode text."""
+    return _SURROGATE.sub("\ufffd", text)

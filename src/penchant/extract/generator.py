@@ -1,4 +1,4 @@
-"""Answers of a causal LM on OpenVINO GenAI: continuous batching, driven step by step, under a grammar."""
+"""Answers of a causal LM on OpenVINO GenAI: continuous batching, driven step by step; greedy ones under a grammar."""
 
 from __future__ import annotations
 
@@ -24,6 +24,11 @@ from penchant.types import Turn
 
 MAX_ANSWER_TOKENS = 384
 """Most tokens of an answer; the longest labelled one has 200 as JSON."""
+
+SAMPLE_TOKENS = 160
+TEMPERATURE = 0.8
+TOP_K = 20
+"""Sampled answers: without the grammar, for only their whole lines count, and a grammar would cost five times more."""
 
 BATCH_SIZE = 256
 
@@ -62,15 +67,15 @@ class Generator:
         scheduler.cache_size = _CACHE_GIGABYTES
         scheduler.max_num_seqs = BATCH_SIZE
         scheduler.max_num_batched_tokens = _PREFILL_TOKENS
+        scheduler.enable_prefix_caching = True  # a window that was answered greedily is answered again by chance
         try:
             tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
             self._pipeline = genai.ContinuousBatchingPipeline(folder, scheduler, "CPU")
         except Exception as error:  # both libraries raise plain Exception or RuntimeError
-            raise ModelError(_first_line(error)) from error
+            raise ModelError(_last_line(error)) from error
         self.encoder = ChatEncoder(tokenizer, prompt, form)
         self.nothing = self.encoder.text(form.nothing)[0]
-        self._greedy = self._config(0)
-        self._sampled: dict[int, Any] = {}
+        self._configs: dict[int, Any] = {}
         self._requests = itertools.count()
 
     def close(self) -> None:
@@ -98,20 +103,26 @@ class Generator:
 
     def _config(self, samples: int) -> genai.GenerationConfig:
         config = genai.GenerationConfig()
-        config.max_new_tokens = MAX_ANSWER_TOKENS
         config.eos_token_id = self.encoder.end
         config.stop_token_ids = {self.encoder.end}
-        config.structured_output_config = genai.StructuredOutputConfig(grammar=self.encoder.form.grammar)
         config.logprobs = 1
         if samples:
+            config.max_new_tokens = SAMPLE_TOKENS
             config.do_sample = True
+            config.temperature = TEMPERATURE
+            config.top_k = TOP_K
             config.num_return_sequences = samples
             config.rng_seed = 0
+        else:
+            config.max_new_tokens = MAX_ANSWER_TOKENS
+            config.structured_output_config = genai.StructuredOutputConfig(grammar=self.encoder.form.grammar)
         return config
 
     def _generate(self, questions: Sequence[list[int]], samples: int) -> list[list[Written]]:
         """Decode the answers to all questions; a new one starts when one ends. The caller holds the lock."""
-        config = self._sampled.setdefault(samples, self._config(samples)) if samples else self._greedy
+        if samples not in self._configs:
+            self._configs[samples] = self._config(samples)
+        config = self._configs[samples]
         answers: list[list[Written]] = [[] for _ in questions]
         started: list[tuple[list[int], list[float]]] = [([], []) for _ in questions]
         waiting = deque(enumerate(questions))
@@ -162,8 +173,8 @@ class Generator:
 
 def _need(question: list[int], samples: int) -> int:
     """Return how many tokens of the cache a question and its answers may take."""
-    return len(question) + MAX_ANSWER_TOKENS * max(1, samples)
+    return len(question) + (SAMPLE_TOKENS * samples or MAX_ANSWER_TOKENS)
 
 
-def _first_line(error: BaseException) -> str:
+def _last_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[-1][:200]

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from penchant.errors import ModelError
-from penchant.extract.answer import CARD_FORM, read_form
+from penchant.extract.answer import CARD, read_form
 from penchant.extract.base import Extractor
 from penchant.extract.template import encode_messages
 from penchant.extract.window import Message, PromptName, build_messages
 from penchant.extras import require
+from penchant.models.store import FORM
 from penchant.types import Extraction, Turn
 
 require("hf", "torch", "jinja2", "transformers")
@@ -20,6 +21,7 @@ require("hf", "torch", "jinja2", "transformers")
 import torch  # noqa: E402
 from jinja2 import TemplateError  # noqa: E402
 from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: E402
+from transformers.utils.hub import cached_file  # noqa: E402
 
 PUBLISHED = "blackhao0426/pref-extractor-qwen3-0.6b-full-sft"
 """The published preference extractor: Qwen3-0.6B, full SFT."""
@@ -32,8 +34,8 @@ class TransformersExtractor(Extractor):
 
     Args:
         model: hub id or local path; None: the published checkpoint.
-        prompt: the system prompt that the model was trained with; None: the one that ``penchant export`` noted in the
-            model's folder, else the published checkpoint's.
+        prompt: the system prompt that the model was trained with; None: the one that ``penchant export`` noted
+            beside the model, else the published checkpoint's.
         batch_size: windows generated together, padded on the left.
         max_new_tokens: most tokens of an answer.
         device: ``cpu``, ``cuda`` ...; None: a GPU if there is one.
@@ -54,20 +56,21 @@ class TransformersExtractor(Extractor):
         dtype: str = "auto",
     ) -> None:
         name = model or PUBLISHED
-        noted = read_form(Path(name), CARD_FORM)
-        self.prompt, self.form = prompt or noted.prompt, noted.answer_form
         self.batch_size, self._max_new_tokens = batch_size, max_new_tokens
         self._device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         if Path(name).is_absolute() and not Path(name).is_dir():
             raise ModelError(f"cannot load {name}: no such folder")
         try:
             self.tokenizer = AutoTokenizer.from_pretrained(name)
+            form = cached_file(name, FORM, _raise_exceptions_for_missing_entries=False)
             self.model = AutoModelForCausalLM.from_pretrained(name, dtype=dtype, device_map=self._device)
         except Exception as error:  # of a damaged file or a wrong device the libraries raise all sorts
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise ModelError(f"cannot load {name}: {reason}") from error
         if self.tokenizer.chat_template is None:
             raise ModelError(f"{name} has no chat template: give a chat model")
+        noted = read_form(Path(form).parent) if form else CARD
+        self.prompt, self.form = prompt or noted.prompt, noted.answer_form
         self.model.train(mode=False)
         self._lock = threading.Lock()
         try:

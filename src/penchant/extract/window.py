@@ -88,6 +88,32 @@ def window_places(turns: Sequence[Turn]) -> list[int]:
     return kept[-MAX_TURNS:]
 
 
+def user_spans(turns: Sequence[Turn]) -> list[tuple[int, int, int]]:
+    """Return what a model gets to read of the user's turns: (index of the turn, start, end) in characters, in order.
+
+    Of an over-long turn these are two spans, its head and its tail.
+
+    Raises:
+        InputError: no user turn with any text.
+    """
+    places = window_places(turns)
+    spans = []
+    for place in places:
+        text = turns[place].content
+        if turns[place].role != "user":
+            continue
+        start, end = len(text) - len(text.lstrip()), len(text.rstrip())
+        data = text[start:end].encode(errors="replace")
+        room = (LAST_TURN_BYTES if place == places[-1] else TURN_BYTES) - len(ELISION)
+        if len(data) <= room + len(ELISION):
+            spans.append((place, start, end))
+        else:
+            head = len(data[: room - room // 2].decode(errors="ignore"))
+            tail = len(data[len(data) - room // 2 :].decode(errors="ignore"))
+            spans += [(place, start, start + head), (place, end - tail, end)]
+    return spans
+
+
 def render_window(turns: Sequence[Turn]) -> str:
     """Render the window of a dialogue as the text the extractor reads.
 

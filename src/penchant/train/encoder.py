@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import random
-import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ from transformers import AutoModel, AutoTokenizer
 
 from penchant.data.records import load_windows
 from penchant.extract.encoder import MAX_TOKENS, Encoder, user_text
+from penchant.extract.evidence import rule_text
 from penchant.models.minilm import minilm_folder
 from penchant.runtime import openvino as ov
 from penchant.types import LabelledWindow
@@ -128,7 +128,7 @@ def _losses(
     if len(ruled) < 2:
         return {"gate": gate, "pairs": torch.zeros(())}
     chosen = [rng.choice(batch[index].rules) for index in ruled]
-    _, rules = network(**_encode(tokenizer, [f"{rule.condition}: {rule.action}" for rule in chosen]))
+    _, rules = network(**_encode(tokenizer, [rule_text(rule) for rule in chosen]))
     likeness = vectors[ruled].float() @ rules.float().T / TEMPERATURE
     same = torch.arange(len(ruled))
     return {"gate": gate, "pairs": (cross_entropy(likeness, same) + cross_entropy(likeness.T, same)) / 2}
@@ -152,7 +152,6 @@ def main() -> None:
     args = parser.parse_args()
     windows = [window for path in args.windows for window in load_windows(path, LabelledWindow)]
     network, tokenizer = train(windows, args.epochs, args.learning_rate, args.batch_size, args.seed)
-    shutil.rmtree(args.output, ignore_errors=True)
     export(network, tokenizer, args.output)
     held_out = load_windows(args.evaluation, LabelledWindow)
     scores = Encoder(args.output).probabilities([window.turns for window in held_out])

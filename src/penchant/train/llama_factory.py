@@ -24,7 +24,7 @@ from penchant.extract.schema import parse_tolerant
 from penchant.extract.window import build_messages, clean_text, select_window
 from penchant.train.llama_factory_settings import make_settings
 from penchant.train.recipe import Recipe
-from penchant.types import REQUIRED_ABOVE, LabelledWindow, Turn
+from penchant.types import REQUIRED_ABOVE, LabelledWindow, Preference, Turn
 
 _log = logging.getLogger(__name__)
 
@@ -214,7 +214,7 @@ def _read_row(row: Any, dataset: _Dataset, name: str, number: int) -> LabelledWi
         raise InputError("a record must end with the assistant's answer")
     *messages, answer = turns
     turns = _parse_window(messages[0].content) if len(messages) == 1 else messages
-    rules, repairs = parse_tolerant(answer.content)
+    rules, repairs = _read_answer(answer.content)
     return LabelledWindow(
         id=f"{name}-{number}",
         turns=tuple(select_window(turns)),
@@ -224,6 +224,16 @@ def _read_row(row: Any, dataset: _Dataset, name: str, number: int) -> LabelledWi
         tags=("repaired",) if repairs else (),
         labeller="teacher",
     )
+
+
+def _read_answer(text: str) -> tuple[tuple[Preference, ...], tuple[str, ...]]:
+    """Read an answer in either form; JSON if it is neither.
+
+    Raises:
+        ParseError: it holds no preference list.
+    """
+    found = FORMS["lines"].read(text)
+    return (found.preferences, found.repairs) if found.valid else parse_tolerant(text)
 
 
 def _alpaca(row: Mapping[str, Any], dataset: _Dataset) -> list[Turn]:

@@ -21,7 +21,7 @@ from transformers import PrinterCallback, ProgressCallback, Trainer, TrainerCall
 from penchant.errors import InputError, ModelError
 from penchant.models.fetch import sha256
 from penchant.train.base import load_base
-from penchant.train.batches import GroupedSampler, collate_flat, collate_padded
+from penchant.train.batches import GroupedSampler, collate_flat, collate_padded, select_answers
 from penchant.train.examples import make_dataset
 from penchant.train.log import CsvLog, Progress
 from penchant.train.recipe import Recipe, read_recipe, write_recipe
@@ -100,9 +100,13 @@ def make_trainer(
         model.get_input_embeddings().weight.requires_grad_(False)
     if recipe.gradient_checkpointing:
         model.gradient_checkpointing_enable()
+    if recipe.method == "lora":
+        model = get_peft_model(model, _lora(recipe))
+    if recipe.batching == "padded":
+        select_answers(model)
     trainer = _Trainer(
         GroupedSampler(windows["length"], recipe.global_batch_size, recipe.seed),
-        model=get_peft_model(model, _lora(recipe)) if recipe.method == "lora" else model,
+        model=model,
         args=_arguments(recipe, folder, held_out is not None),
         train_dataset=windows,
         eval_dataset=held_out,

@@ -3,7 +3,7 @@
 import penchant
 
 extractor = penchant.Extractor.load()
-result = extractor.extract([{"role": "user", "content": "Always use type hints, please. Sort a list?"}])
+result = extractor.extract([{"role": "user", "content": "When you write Python for me, use type hints. Sort a list?"}])
 for rule in result.preferences:
     print(rule.condition, rule.action, rule.confidence)
 """

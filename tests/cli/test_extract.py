@@ -115,7 +115,7 @@ def test_one_line_for_each_window_in_order(command: Command, loads: Loads) -> No
     )
     assert [line["id"] for line in run.lines] == [str(number) for number in range(60)]
     assert [line["preferences"][0]["action"] for line in run.lines] == [f"a{number}" for number in range(60)]
-    assert loads.calls == [("embedded", None, {})]
+    assert loads.calls == [("embedded", None, {"point": "balanced", "gate": True})]
     assert len(loads.extractor.batch_sizes) > 1
     assert loads.extractor.closed
 

@@ -5,7 +5,8 @@
 A rule is right if it matches a required one (``matching.py``); rules that match optional ones are left out. Logistic
 regression over ``candidates.FEATURES`` (ridge-penalised), then isotonic regression of right on its output. The
 operating point ``balanced`` is the threshold of the best F1 on the same windows, ``recall`` the highest one that still
-finds ``RECALL`` of the required rules, or else all that were found. The gate's threshold is chosen on another file.
+finds ``RECALL`` of the required rules, or else all that were found. The gate's threshold lets
+``GATE_RECALL`` of the windows with a required rule pass, of these and of another file.
 """
 
 from __future__ import annotations
@@ -41,6 +42,9 @@ GATE_RECALL = 0.995
 
 UNSUPPORTED = 0.01
 """Share of the right rules that may rest on less than the least likeness to the user's words."""
+
+GATE_MARGIN = 0.5
+"""Of that threshold: the least score of a few hundred windows is not the least there is."""
 
 RIDGE = 1.0
 BIN = 30
@@ -171,15 +175,17 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True)
     args = parser.parse_args()
     encoder = Encoder(WEIGHTS / "encoder")
-    held_out = load_windows(args.gate_on, LabelledWindow)
-    gate = gate_threshold(encoder.probabilities([window.turns for window in held_out]).tolist(), held_out)
     gold = load_windows(args.windows, LabelledWindow)
+    gate = 1.0
+    for windows in (gold, load_windows(args.gate_on, LabelledWindow)):
+        scores = encoder.probabilities([window.turns for window in windows]).tolist()
+        gate = min(gate, GATE_MARGIN * gate_threshold(scores, windows))
     found: list[Findings] = []
     folder = Path(args.model) if args.model else ModelStore.default().ensure(EMBEDDED)
     finder = Finder(folder, read_form(folder), encoder)
     for start in tqdm(range(0, len(gold), 40), desc="windows", unit="batch"):
-        windows = [window.turns for window in gold[start : start + 40]]
-        found += finder.find(windows, encoder.probabilities(windows).tolist(), args.samples)
+        batch = [window.turns for window in gold[start : start + 40]]
+        found += finder.find(batch, encoder.probabilities(batch).tolist(), args.samples)
     finder.close()
     fitted = fit(found, gold, SemanticJudge(MiniLM().embed), gate, args.samples)
     args.output.write_text(fitted.model_dump_json(indent=1) + "\n", encoding="utf-8")

@@ -1,7 +1,8 @@
 """Several answers to one window -> candidate rules, each with what speaks for it.
 
 Answers that say the same in other words are one candidate (cosine of the encoder's vectors); its wording is the greedy
-answer's, or else the one most like the others. What speaks for a candidate is measured in ``FEATURES``; ``confidence.py`` weighs it.
+answer's, or else the one most like the others. What speaks for a candidate is measured in
+``FEATURES``; ``confidence.py`` weighs it.
 """
 
 from __future__ import annotations

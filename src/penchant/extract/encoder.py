@@ -90,7 +90,7 @@ class Encoder:
         order = sorted(range(len(rows)), key=lambda index: len(rows[index]))
         model = self._model
         if model is None:
-            raise ModelError("this encoder has been closed: load another")
+            raise ModelError("this extractor has been closed: load another")
         request = model.create_infer_request()
         for start in range(0, len(order), _BATCH):
             batch = order[start : start + _BATCH]

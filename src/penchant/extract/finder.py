@@ -29,7 +29,7 @@ class Scored:
 
 @dataclass(frozen=True)
 class Findings:
-    """All candidates of a window, and the greedy answer as it reads; ``gate`` is the encoder's probability."""
+    """All candidates of a window, and its likeliest readable answer; ``gate`` is the encoder's probability."""
 
     scored: tuple[Scored, ...]
     greedy: Extraction
@@ -88,7 +88,16 @@ class Finder:
             Scored(candidate, support, _features(candidate, gate, support))
             for candidate, support in zip(candidates, supports, strict=True)
         )
-        return Findings(scored, self._read(answers[0]), gate)
+        return Findings(scored, self._likeliest(answers), gate)
+
+    def _likeliest(self, answers: Sequence[Written]) -> Extraction:
+        """Read the greedy answer, or, where that cannot be read, the first one that can."""
+        greedy = self._read(answers[0])
+        others = (self._read(answer) for answer in answers[1:] if not greedy.valid)
+        found = next((read for read in others if read.valid), greedy)
+        if found is greedy:
+            return greedy
+        return found.model_copy(update={"repairs": (f"took another answer: {greedy.error}", *found.repairs)})
 
     def _lines(self, answer: Written, number: int) -> list[Line]:
         """Return the rules of an answer; what cannot be read, or has no end, is left out."""

@@ -136,7 +136,7 @@ def read_recipe(path: Path, devices: int = 1, prompt: PromptName = "card") -> Re
     values = {key: given.pop(key, default) for key, default in _SAME.items()}
     values |= _data(given, path) | _method(given, path) | _engine(given, devices, path)
     values |= _schedule(given, values, path)
-    values |= {"prompt": prompt, "eval_steps": given.pop("eval_steps", values["logging_steps"])}
+    values |= {"prompt": prompt, "answer": "json", "eval_steps": given.pop("eval_steps", values["logging_steps"])}
     unknown = [key for key, value in given.items() if value not in _OFF and not _HARMLESS.fullmatch(key)]
     if unknown:
         raise InputError(

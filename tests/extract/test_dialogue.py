@@ -7,9 +7,13 @@ from typing import Any
 import pytest
 
 from penchant import InputError, Turn
-from penchant.extract.dialogue import as_turns, numbered_turns
+from penchant.extract.dialogue import numbered_turns
 
 HI = {"role": "user", "content": "hi"}
+
+
+def as_turns(turns: Any) -> list[Turn]:
+    return [turn for _, turn in numbered_turns(turns)]
 
 
 def texts(turns: list[Any]) -> list[tuple[str, str]]:

@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from penchant.cli.output import JsonWriter, Sink, TableWriter, Writer
 from penchant.errors import InputError
-from penchant.extract.base import Extractor
+from penchant.extract.base import Extractor, renumber
 from penchant.extract.reader import Dialogue, read_dialogues
 from penchant.extract.window import MAX_TURNS, clean_text
 from penchant.types import Extraction, Turn
@@ -119,10 +119,10 @@ def extract(
         raise typer.BadParameter("the embedded model has its own prompt", param_hint="--prompt")
     if extractor is not Backend.embedded and (point is not Point.balanced or not gate):
         raise typer.BadParameter("only with --extractor embedded", param_hint="--point, --no-gate")
-    options: dict[str, Any] = {"base_url": endpoint, "prompt": prompt and prompt.value}
-    options = {name: value for name, value in options.items() if value}
-    if extractor is Backend.embedded:
-        options = {"point": point.value, "gate": gate}
+    options: dict[str, Any] = {"point": point.value, "gate": gate}
+    if extractor is not Backend.embedded:
+        given = {"base_url": endpoint, "prompt": prompt and prompt.value}
+        options = {name: value for name, value in given.items() if value}
     sources = _check_files(files or [_STDIN], output)
     with ExitStack() as stack:
         loaded = stack.enter_context(Extractor.load(extractor.value, model, **options))
@@ -143,7 +143,7 @@ def _write(
     """Write results as they come, and what is wrong with them to stderr; say whether all are valid."""
     invalid = repaired = 0
     for count, (key, result) in enumerate(results, 1):
-        writer.write(key.name, key.turn, _keep(result, min_confidence, key.places))
+        writer.write(key.name, key.turn, renumber(_keep(result, min_confidence), key.places))
         repaired += bool(result.repairs)
         bar.set_postfix(windows=count, refresh=False)
         if not result.valid:
@@ -155,11 +155,10 @@ def _write(
     return not invalid
 
 
-def _keep(result: Extraction, min_confidence: float, places: tuple[int, ...]) -> Extraction:
-    """Keep the rules that are sure enough, and let the evidence point into the dialogue."""
+def _keep(result: Extraction, min_confidence: float) -> Extraction:
+    """Keep the rules that are sure enough, and their evidence."""
     sure = [index for index, rule in enumerate(result.preferences) if rule.confidence >= min_confidence]
-    found = [result.evidence[index] for index in sure] if result.evidence else []
-    evidence = tuple(item.model_copy(update={"turn": places[item.turn]}) for item in found)
+    evidence = tuple(result.evidence[index] for index in sure) if result.evidence else ()
     rules = tuple(result.preferences[index] for index in sure)
     return result.model_copy(update={"preferences": rules, "evidence": evidence})
 

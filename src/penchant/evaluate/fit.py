@@ -175,17 +175,15 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True)
     args = parser.parse_args()
     encoder = Encoder(WEIGHTS / "encoder")
-    gold = load_windows(args.windows, LabelledWindow)
-    gate = 1.0
-    for windows in (gold, load_windows(args.gate_on, LabelledWindow)):
-        scores = encoder.probabilities([window.turns for window in windows]).tolist()
-        gate = min(gate, GATE_MARGIN * gate_threshold(scores, windows))
+    gold, more = load_windows(args.windows, LabelledWindow), load_windows(args.gate_on, LabelledWindow)
+    scores, others = (encoder.probabilities([w.turns for w in windows]).tolist() for windows in (gold, more))
+    gate = GATE_MARGIN * min(gate_threshold(scores, gold), gate_threshold(others, more))
     found: list[Findings] = []
     folder = Path(args.model) if args.model else ModelStore.default().ensure(EMBEDDED)
     finder = Finder(folder, read_form(folder), encoder)
     for start in tqdm(range(0, len(gold), 40), desc="windows", unit="batch"):
         batch = [window.turns for window in gold[start : start + 40]]
-        found += finder.find(batch, encoder.probabilities(batch).tolist(), args.samples)
+        found += finder.find(batch, scores[start : start + 40], args.samples)
     finder.close()
     fitted = fit(found, gold, SemanticJudge(MiniLM().embed), gate, args.samples)
     args.output.write_text(fitted.model_dump_json(indent=1) + "\n", encoding="utf-8")

@@ -72,7 +72,8 @@ class Extractor(ABC):
             InputError: the turns cannot be read, or none of them is a user turn with text.
         """
         numbered = numbered_turns(turns)
-        return _renumber(self.extract_batch([[turn for _, turn in numbered]])[0], numbered)
+        places, window = zip(*numbered, strict=True)
+        return renumber(self.extract_batch([window])[0], places)
 
     def extract_many(self, dialogues: Iterable[Sequence[AnyTurn]]) -> Iterator[Extraction]:
         """Extract from any number of dialogues; results come in order, as soon as their batch is done.
@@ -133,13 +134,13 @@ class Extractor(ABC):
             except InputError as error:
                 failures.append(Extraction(valid=False, error=str(error)))
         found = self.extract_batch([[turn for _, turn in window] for window in windows]) if windows else []
-        extracted = map(_renumber, found, windows)
+        extracted = map(renumber, found, ([place for place, _ in window] for window in windows))
         return [(key, failure or next(extracted)) for (key, _), failure in zip(items, failures, strict=True)]
 
 
-def _renumber(result: Extraction, turns: Sequence[tuple[int, Turn]]) -> Extraction:
-    """Let the evidence point into the turns as they were given, those that were left out among them."""
+def renumber(result: Extraction, places: Sequence[int]) -> Extraction:
+    """Let the evidence point into the dialogue from which a window was taken; ``places``: of the window's turns."""
     if not result.evidence:
         return result
-    evidence = tuple(item.model_copy(update={"turn": turns[item.turn][0]}) for item in result.evidence)
+    evidence = tuple(item.model_copy(update={"turn": places[item.turn]}) for item in result.evidence)
     return result.model_copy(update={"evidence": evidence})

@@ -37,20 +37,11 @@ _ROLES: dict[str, Literal["user", "assistant"] | None] = {
 _TEXT_PARTS = {"text", "input_text", "output_text"}
 
 
-def as_turns(turns: Sequence[Turn | Mapping[str, Any]]) -> list[Turn]:
-    """Turn any supported list of turns into ``Turn`` objects.
+def numbered_turns(turns: Sequence[Turn | Mapping[str, Any]]) -> list[tuple[int, Turn]]:
+    """Turn any supported list of turns into ``Turn`` objects, each with its index in the input.
 
     Raises:
         InputError: names the turn and the field that cannot be read, or says that no user turn has text.
-    """
-    return [turn for _, turn in numbered_turns(turns)]
-
-
-def numbered_turns(turns: Sequence[Turn | Mapping[str, Any]]) -> list[tuple[int, Turn]]:
-    """Do as ``as_turns`` and keep each turn's index in the input.
-
-    Raises:
-        InputError: as ``as_turns``.
     """
     if isinstance(turns, str | bytes | Mapping) or not isinstance(turns, Sequence):
         raise InputError(f"a dialogue is a list of turns, not {_kind(turns)}")

@@ -15,11 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from penchant.extract.encoder import Encoder
-from penchant.extract.window import user_spans
+from penchant.extract.window import replace_surrogates, user_spans
 from penchant.types import Evidence, Preference, Turn
 
 _BORDER = re.compile(r"(?<=[.!?;:])\s+|(?<=[。！？；])|\s*\n\s*")
-_SURROGATE = re.compile(r"[\ud800-\udfff]")
 _WORD = re.compile(r"\w+")
 _LONGEST = 400
 _SHORTEST = 12
@@ -59,7 +58,7 @@ def find_support(rules: Sequence[Preference], turns: Sequence[Turn], encoder: En
         for index, begin, stop in user_spans(turns)
         for start, end in sentences(turns[index].content[begin:stop])
     ]
-    texts = [_printable(turns[index].content[start:end]) for index, start, end in places]
+    texts = [replace_surrogates(turns[index].content[start:end]) for index, start, end in places]
     vectors = encoder.embed([*map(rule_text, rules), *texts])
     cosines = vectors[: len(rules)] @ vectors[len(rules) :].T
     scores = cosines + WORD_WEIGHT * _shared(rules, texts)
@@ -113,8 +112,3 @@ def _shared(rules: Sequence[Preference], texts: Sequence[str]) -> NDArray[np.flo
 
 def _stems(text: str) -> set[str]:
     return {word[:5] for word in _WORD.findall(text.casefold()) if word not in _COMMON}
-
-
-def _printable(text: str) -> str:
-    """Replace lone surrogates, one character for one, for they are no Unicode text."""
-    return _SURROGATE.sub("\ufffd", text)

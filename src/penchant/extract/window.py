@@ -104,13 +104,12 @@ def user_spans(turns: Sequence[Turn]) -> list[tuple[int, int, int]]:
             continue
         start, end = len(text) - len(text.lstrip()), len(text.rstrip())
         data = text[start:end].encode(errors="replace")
-        room = (LAST_TURN_BYTES if place == places[-1] else TURN_BYTES) - len(ELISION)
-        if len(data) <= room + len(ELISION):
+        limit = LAST_TURN_BYTES if place == places[-1] else TURN_BYTES
+        if len(data) <= limit:
             spans.append((place, start, end))
         else:
-            head = len(data[: room - room // 2].decode(errors="ignore"))
-            tail = len(data[len(data) - room // 2 :].decode(errors="ignore"))
-            spans += [(place, start, start + head), (place, end - tail, end)]
+            head, tail = _ends(data, limit)
+            spans += [(place, start, start + len(head)), (place, end - len(tail), end)]
     return spans
 
 
@@ -147,7 +146,12 @@ def build_messages(turns: Sequence[Turn], prompt: PromptName = "card") -> list[M
 def clean_text(text: str) -> str:
     """Replace lone surrogates by U+FFFD and drop control characters other than tab and newline."""
     text = text.replace("\r\n", "\n").replace("\r", "\n")
-    return _CONTROL.sub("", _SURROGATE.sub("\ufffd", text))
+    return _CONTROL.sub("", replace_surrogates(text))
+
+
+def replace_surrogates(text: str) -> str:
+    """Replace lone surrogates by U+FFFD, one character for one: they are no Unicode text."""
+    return _SURROGATE.sub("\ufffd", text)
 
 
 def shorten(text: str, limit: int) -> str:
@@ -155,10 +159,14 @@ def shorten(text: str, limit: int) -> str:
     data = text.encode()
     if len(data) <= limit:
         return text
+    return ELISION.join(_ends(data, limit))
+
+
+def _ends(data: bytes, limit: int) -> tuple[str, str]:
+    """Return the head and the tail of a text that fit ``limit`` bytes with ``ELISION`` between them."""
     room = limit - len(ELISION)
-    head = data[: room - room // 2].decode(errors="ignore")
-    tail = data[len(data) - room // 2 :].decode(errors="ignore")
-    return f"{head}{ELISION}{tail}"
+    head, tail = data[: room - room // 2], data[len(data) - room // 2 :]
+    return head.decode(errors="ignore"), tail.decode(errors="ignore")
 
 
 def _fit(text: str, limit: int) -> str:

@@ -14,6 +14,12 @@ def models_home() -> Path:
     return (Path(home).expanduser() if home else platformdirs.user_cache_path("penchant")) / "models"
 
 
+def memory_path() -> Path:
+    """Return the file of the memory: ``$PENCHANT_HOME/memory.db`` or one in the user's data folder."""
+    home = os.environ.get("PENCHANT_HOME")
+    return (Path(home).expanduser() if home else platformdirs.user_data_path("penchant")) / "memory.db"
+
+
 def endpoint_key(openai: bool) -> str | None:
     """Return the key for an OpenAI-compatible server: ``PENCHANT_API_KEY``, else ``OPENAI_API_KEY`` if ``openai``.
 

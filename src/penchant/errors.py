@@ -4,6 +4,7 @@ PenchantError
 ├── InputError      the caller's data is not what it should be (says where and what to do)
 ├── ParseError      a model's output holds no preference list that can be read
 ├── ModelError      a model cannot be found, fetched, verified or loaded
+├── StoreError      the memory's file cannot be read or written
 └── MissingExtra    an optional dependency is not installed
 """
 
@@ -26,6 +27,10 @@ class ParseError(PenchantError):
 
 class ModelError(PenchantError):
     """Model files are missing, damaged or cannot be loaded; the message says how to mend it."""
+
+
+class StoreError(PenchantError):
+    """The memory cannot be read or written; what was stored before is untouched, and the message says what to do."""
 
 
 class MissingExtra(PenchantError):

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from collections.abc import Sequence
+from typing import Literal, Protocol, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
 CONDITION_LIMIT = 128
 """Most characters of a condition (paper, section 3: the PreferenceList schema)."""
@@ -115,3 +118,76 @@ class LabelledWindow(Window):
     def is_positive(self) -> bool:
         """Whether there is any rule, required or optional, to be found."""
         return bool(self.preferences or self.optional)
+
+
+class Source(_Value):
+    """Where a user said something that became a card: their words, in which session, and in which of its turns."""
+
+    session: str
+    turns: tuple[int, ...] = ()
+    text: str = ""
+    time: AwareDatetime
+
+
+class Card(_Value):
+    """A preference as the memory keeps it (paper, section 3: memory card).
+
+    ``count`` says how often the user has let it be known, ``sources`` where (the last ``SOURCE_LIMIT`` times).
+    ``superseded_by`` names the card that took its place; such a card is history, and never retrieved.
+    ``edited`` marks a card whose wording the user wrote.
+    """
+
+    id: str = Field(min_length=1)
+    user: str
+    rule: Preference
+    is_global: bool
+    sources: tuple[Source, ...] = Field(min_length=1)
+    count: int = Field(default=1, ge=1)
+    created: AwareDatetime
+    seen: AwareDatetime
+    pinned: bool = False
+    edited: bool = False
+    superseded_by: str | None = None
+
+    @property
+    def note(self) -> str:
+        """The rule as a sentence: "When {condition}, {action}." (paper, section 3)."""
+        return note(self.rule)
+
+    @property
+    def is_active(self) -> bool:
+        """Whether it may be retrieved."""
+        return self.superseded_by is None
+
+
+SOURCE_LIMIT = 20
+"""Most sources that a card keeps; the count goes on."""
+
+
+def note(rule: Preference) -> str:
+    """Return a rule as a sentence; a condition that is none, such as ``general``, is left out."""
+    condition, action = rule.condition.strip(), rule.action.strip().rstrip(".")
+    if condition.casefold() in ("general", "generally", "always", "in general"):
+        return f"{action[:1].upper()}{action[1:]}."
+    begins = condition.split()[0].casefold() in (
+        "when",
+        "if",
+        "for",
+        "in",
+        "on",
+        "at",
+        "while",
+        "with",
+        "after",
+        "before",
+    )
+    return f"{condition[:1].upper()}{condition[1:]}, {action}." if begins else f"When {condition}, {action}."
+
+
+class Embedder(Protocol):
+    """Turns texts into unit vectors; ``name`` says which model, for vectors of two models cannot be compared."""
+
+    name: str
+
+    def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Return unit vectors, shape (texts, dimensions)."""

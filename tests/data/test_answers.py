@@ -9,8 +9,8 @@ import pytest
 
 from penchant.data.answers import ANSWERS, Answers, Bill, Question, Reply, hold, read_rules
 from penchant.errors import InputError, ParseError
-from penchant.extract.endpoint import Completion, Usage
 from penchant.extract.schema import MAX_RULES, serialise
+from penchant.servers import Completion, Usage
 from tests.data.teacher_server import rule
 
 GOOD = serialise([rule("a"), rule("b", 0.5)])

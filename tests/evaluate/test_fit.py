@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,7 +14,7 @@ from penchant.evaluate.calibration import calibrate
 from penchant.evaluate.fit import GATE_RECALL, fit, gate_threshold
 from penchant.evaluate.matching import SemanticJudge
 from penchant.extract.candidates import Candidate
-from penchant.extract.confidence import Confidence, load_confidence
+from penchant.extract.confidence import Weighing
 from penchant.extract.evidence import Support
 from penchant.extract.finder import Findings, Scored
 from penchant.types import Evidence, LabelledWindow
@@ -45,7 +44,7 @@ def made(count: int, seed: int) -> tuple[list[Findings], list[LabelledWindow]]:
         rule = Preference(condition="general", action=action, confidence=0.9)
         noise = rng.gauss(0, 1)
         evidence = Support(Evidence(turn=0, start=0, end=2, text="hi"), rng.random())
-        candidate = Candidate(rule, support, True, -0.1, -1.0, -0.2, 0.9)
+        candidate = Candidate(rule, 0, support, True, -0.1, -1.0, -0.2, 0.9)
         features = (support, 1.0, noise, -1.0, -0.2, 0.9, 2.0, evidence.score)
         found.append(Findings((Scored(candidate, evidence, features),), Extraction(preferences=(rule,)), 0.9))
         gold.append(
@@ -59,11 +58,11 @@ def made(count: int, seed: int) -> tuple[list[Findings], list[LabelledWindow]]:
 
 
 @pytest.fixture(scope="module")
-def fitted() -> Confidence:
-    return fit(*made(1500, seed=0), JUDGE, gate=0.5, samples=8)
+def fitted() -> Weighing:
+    return fit("balanced", *made(1500, seed=0), JUDGE, gate=0.5)
 
 
-def test_the_confidence_is_the_share_of_right_rules_on_other_windows(fitted: Confidence) -> None:
+def test_the_confidence_is_the_share_of_right_rules_on_other_windows(fitted: Weighing) -> None:
     found, gold = made(1500, seed=1)
     rows = np.array([findings.scored[0].features for findings in found])
     chances = fitted.of(rows)
@@ -77,22 +76,21 @@ def test_the_confidence_is_the_share_of_right_rules_on_other_windows(fitted: Con
     assert np.corrcoef(chances, rows[:, 0])[0, 1] > 0.9
 
 
-def test_the_points_are_where_they_should_be(fitted: Confidence, tmp_path: Path) -> None:
-    assert 0 <= fitted.points["recall"] < fitted.points["balanced"] < 0.9
-    path = tmp_path / "confidence.json"
-    path.write_text(fitted.model_dump_json())
-    assert load_confidence(path) == fitted
+def test_the_points_are_where_they_should_be(fitted: Weighing) -> None:
+    lenient = fit("recall", *made(1500, seed=0), JUDGE, gate=0.5)
+    assert 0 <= lenient.least < fitted.least < 0.9
+    assert (fitted.samples, lenient.samples) == (0, 8)
 
 
-def test_one_in_a_hundred_right_rules_may_rest_on_less(fitted: Confidence) -> None:
+def test_one_in_a_hundred_right_rules_may_rest_on_less(fitted: Weighing) -> None:
     assert 0 <= fitted.support < 0.05
 
 
 def test_what_the_gate_stops_is_not_learnt_from() -> None:
     found, gold = made(400, seed=2)
     stopped = [Findings(item.scored, item.greedy, 0.1) for item in found]
-    doubled = fit([*found, *stopped], [*gold, *gold], JUDGE, gate=0.5, samples=8)
-    alone = fit(found, gold, JUDGE, gate=0.5, samples=8)
+    doubled = fit("balanced", [*found, *stopped], [*gold, *gold], JUDGE, gate=0.5)
+    alone = fit("balanced", found, gold, JUDGE, gate=0.5)
     assert doubled.weights == pytest.approx(alone.weights)
 
 

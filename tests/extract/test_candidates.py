@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from penchant import InputError, ModelError, Preference
 from penchant.extract.candidates import FEATURES, Line, merge
-from penchant.extract.confidence import Confidence, check_point, load_confidence, matrix
+from penchant.extract.confidence import Confidence, Weighing, check_point, load_confidence, matrix
 
 
 def line(action: str, answer: int, *log_probs: float, confidence: float = 0.9) -> Line:
@@ -34,7 +34,7 @@ def test_what_the_answers_agree_on_is_one_candidate() -> None:
         line("use tabs", 2, -0.9, -0.9),
     ]
     tabs, brief, again = merge(lines, unit(0.0, 1.5, 0.2, 0.1, 0.1), answers=4)
-    assert tabs.rule.action == "use tabs"  # the greedy answer's
+    assert (tabs.rule.action, tabs.line) == ("use tabs", 0)  # the greedy answer's
     assert (tabs.support, tabs.greedy) == (0.5, True)
     assert (again.rule.action, again.support) == ("use tabs", 0.25)  # two lines of one answer are two wishes
     assert tabs.mean_log_prob == pytest.approx(-0.2)
@@ -48,7 +48,7 @@ def test_no_lines_and_no_samples() -> None:
     (alone,) = merge([line("be brief", 0)], unit(0.0), answers=0)
     assert alone.support == 1.0
     (middle,) = merge([line("be brief", 1), line("be short", 2), line("be terse", 3)], unit(0.0, 0.2, 0.5), answers=3)
-    assert middle.rule.action == "be short"
+    assert (middle.rule.action, middle.line) == ("be short", 1)
 
 
 @given(st.lists(st.floats(0, 6), min_size=1, max_size=12))
@@ -60,7 +60,7 @@ def test_every_line_is_in_one_candidate(angles: list[float]) -> None:
     assert sum(candidate.greedy for candidate in merged) <= sum(item.answer == 0 for item in lines)
 
 
-def fitted(**changes: object) -> Confidence:
+def fitted() -> Weighing:
     width = len(FEATURES)
     values: dict[str, object] = {
         "features": FEATURES,
@@ -70,12 +70,11 @@ def fitted(**changes: object) -> Confidence:
         "bias": 1.0,
         "knots": [0.0, 1.0, 2.0],
         "levels": [0.1, 0.4, 0.8],
-        "gate": 0.1,
         "support": 0.2,
         "samples": 4,
-        "points": {"balanced": 0.5, "recall": 0.0},
+        "least": 0.5,
     }
-    return Confidence.model_validate(values | changes)
+    return Weighing.model_validate(values)
 
 
 def test_the_confidence_is_the_level_at_the_regressions_output() -> None:
@@ -86,17 +85,26 @@ def test_the_confidence_is_the_level_at_the_regressions_output() -> None:
 
 def test_a_damaged_calibration_is_an_error(tmp_path: Path) -> None:
     path = tmp_path / "confidence.json"
-    path.write_text(fitted().model_dump_json())
-    assert load_confidence(path) == fitted()
+    whole = Confidence(gate=0.1, points={"balanced": fitted(), "recall": fitted()})
+    path.write_text(whole.model_dump_json())
+    assert load_confidence(path) == whole
+    point = fitted().model_dump()
     for damage in (
-        {"features": FEATURES[:-1]},
-        {"points": {"balanced": 0.5}},
-        {"weights": [1.0]},
-        {"knots": []},
-        {"samples": -1},
-        {"bias": None},
+        {"gate": None},
+        {"points": {"balanced": point}},
+        *(
+            {"points": {"balanced": point, "recall": point | part}}
+            for part in (
+                {"features": FEATURES[:-1]},
+                {"weights": [1.0]},
+                {"knots": []},
+                {"samples": -1},
+                {"bias": None},
+                {"least": float("nan")},
+            )
+        ),
     ):
-        path.write_text(json.dumps(json.loads(fitted().model_dump_json()) | damage))
+        path.write_text(json.dumps(whole.model_dump() | damage))
         with pytest.raises(ModelError, match="reinstall penchant"):
             load_confidence(path)
     with pytest.raises(ModelError, match="reinstall penchant"):

@@ -8,14 +8,15 @@ from hypothesis import strategies as st
 
 from penchant import Evidence, Extraction, Preference
 from penchant.extract.candidates import FEATURES, Candidate
-from penchant.extract.confidence import Confidence
+from penchant.extract.confidence import Weighing
 from penchant.extract.embedded import choose
 from penchant.extract.evidence import Support
 from penchant.extract.finder import Findings, Scored
 from penchant.extract.schema import MAX_RULES, parse_strict, serialise
 
 WIDTH = len(FEATURES)
-CONFIDENCE = Confidence(
+STRICT = Weighing(
+    samples=4,
     features=FEATURES,
     means=(0.0,) * WIDTH,
     scales=(1.0,) * WIDTH,
@@ -23,38 +24,37 @@ CONFIDENCE = Confidence(
     bias=0.0,
     knots=(0.0, 1.0),
     levels=(0.0, 1.0),
-    gate=0.0,
     support=0.2,
-    samples=4,
-    points={"balanced": 0.5, "recall": 0.1},
+    least=0.5,
 )
+LENIENT = STRICT.model_copy(update={"least": 0.1})
 
 
 def scored(action: str, chance: float, support: float = 1.0) -> Scored:
     rule = Preference(condition="general", action=action, confidence=0.9)
     place = Evidence(turn=0, start=0, end=len(action), text=action)
     features = (chance, *(0.0,) * (WIDTH - 1))
-    return Scored(Candidate(rule, chance, True, -1.0, -1.0, -1.0, 0.9), Support(place, support), features)
+    return Scored(Candidate(rule, 0, chance, True, -1.0, -1.0, -1.0, 0.9), Support(place, support), features)
 
 
 def test_the_probable_and_supported_are_kept_the_surest_first() -> None:
     found = Findings(
         (scored("a", 0.6), scored("b", 0.9), scored("c", 0.49), scored("echo", 0.95, support=0.1)), Extraction(), 0.9
     )
-    result = choose(found, CONFIDENCE, 0.5)
+    result = choose(found, STRICT)
     assert [(rule.action, rule.confidence) for rule in result.preferences] == [("b", 0.9), ("a", 0.6)]
     assert [item.text for item in result.evidence] == ["b", "a"]
     assert result.unsupported == 1
-    assert [rule.action for rule in choose(found, CONFIDENCE, 0.1).preferences] == ["b", "a", "c"]
+    assert [rule.action for rule in choose(found, LENIENT).preferences] == ["b", "a", "c"]
 
 
 def test_an_answer_that_could_not_be_read_is_not_an_empty_one() -> None:
     broken = Extraction(valid=False, error="the answer was cut off")
-    assert choose(Findings((scored("a", 0.2),), broken, 0.9), CONFIDENCE, 0.5) == broken
-    assert choose(Findings((), broken, 0.9), CONFIDENCE, 0.5) == broken
-    saved = choose(Findings((scored("a", 0.8),), broken, 0.9), CONFIDENCE, 0.5)
+    assert choose(Findings((scored("a", 0.2),), broken, 0.9), STRICT) == broken
+    assert choose(Findings((), broken, 0.9), STRICT) == broken
+    saved = choose(Findings((scored("a", 0.8),), broken, 0.9), STRICT)
     assert (saved.valid, [rule.action for rule in saved.preferences]) == (True, ["a"])
-    assert choose(Findings((), Extraction(), 0.9), CONFIDENCE, 0.5) == Extraction()
+    assert choose(Findings((), Extraction(), 0.9), STRICT) == Extraction()
 
 
 @given(
@@ -64,7 +64,7 @@ def test_an_answer_that_could_not_be_read_is_not_an_empty_one() -> None:
 )
 def test_whatever_the_candidates_the_extraction_is_well_formed(items: list[tuple[str, float, float]]) -> None:
     found = Findings(tuple(scored(*item) for item in items), Extraction(), 0.5)
-    strict, lenient = choose(found, CONFIDENCE, 0.5), choose(found, CONFIDENCE, 0.1)
+    strict, lenient = choose(found, STRICT), choose(found, LENIENT)
     for result in (strict, lenient):
         assert len(result.preferences) == len(result.evidence) <= MAX_RULES
         assert parse_strict(serialise(result.preferences)) or not result.preferences

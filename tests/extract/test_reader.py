@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from penchant import InputError
 from penchant.extract import reader
 from penchant.extract.reader import Dialogue, read_dialogues
-from penchant.extract.window import clean_text
+from penchant.text import clean_text
 
 HI = {"role": "user", "content": "hi"}
 HELLO = {"role": "assistant", "content": "hello"}

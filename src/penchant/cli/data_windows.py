@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from penchant.cli.extract import SOME_INVALID
 from penchant.errors import InputError
-from penchant.extract.window import clean_text
+from penchant.text import clean_text
 from penchant.types import Window
 
 if TYPE_CHECKING:

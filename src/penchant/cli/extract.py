@@ -19,7 +19,8 @@ from penchant.cli.output import JsonWriter, Sink, TableWriter, Writer
 from penchant.errors import InputError
 from penchant.extract.base import Extractor, renumber
 from penchant.extract.reader import Dialogue, read_dialogues
-from penchant.extract.window import MAX_TURNS, clean_text
+from penchant.extract.window import MAX_TURNS
+from penchant.text import clean_text
 from penchant.types import Extraction, Turn
 
 SOME_INVALID = 3

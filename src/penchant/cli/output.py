@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from penchant.extract.window import clean_text
+from penchant.text import clean_text
 from penchant.types import Extraction
 
 

@@ -18,9 +18,10 @@ from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from penchant.errors import InputError, ParseError
-from penchant.extract.endpoint import Completion, Usage
 from penchant.extract.schema import MAX_RULES, parse_strict, parse_tolerant, unique
-from penchant.extract.window import Message, clean_text, shorten
+from penchant.extract.window import Message, shorten
+from penchant.servers import Completion, Usage
+from penchant.text import clean_text
 from penchant.types import Preference
 
 ANSWERS = "answers.jsonl"

@@ -23,7 +23,7 @@ from penchant.data.answers import Answers, Question, Reply
 from penchant.data.batch_format import Batch, Failure, File, Page, Result, read
 from penchant.data.batch_notes import NOTES, Flight, Notes
 from penchant.errors import ModelError
-from penchant.extract.endpoint import Completion, explain
+from penchant.servers import Completion, explain
 
 BATCH_REQUESTS = 50_000
 """Most requests in a batch."""

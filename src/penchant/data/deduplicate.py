@@ -12,7 +12,8 @@ from collections.abc import Sequence
 import numpy as np
 from datasketch import MinHash, MinHashLSH
 
-from penchant.extract.window import clean_text, render_window
+from penchant.extract.window import render_window
+from penchant.text import clean_text
 from penchant.types import LabelledWindow, Turn
 
 PERMUTATIONS = 128

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from penchant.data.answers import Answers, Question, Reply
 from penchant.errors import ModelError
-from penchant.extract.endpoint import Completion, explain
+from penchant.servers import Completion, explain
 
 FAILURES_IN_A_ROW = 20
 """So many failed requests without an answer in between say that it is of no use to go on."""

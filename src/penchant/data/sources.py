@@ -14,7 +14,8 @@ from penchant.data.source_files import hub_files, local_files, read_rows
 from penchant.data.source_formats import SOURCES, UNKNOWN_LANGUAGE, Conversation, Source
 from penchant.errors import InputError
 from penchant.extract.reader import read_dialogues
-from penchant.extract.window import clean_text, select_window
+from penchant.extract.window import select_window
+from penchant.text import clean_text
 from penchant.types import Window
 
 LABELLED = "labelled"

@@ -16,8 +16,9 @@ from penchant.data.batch_notes import NOTES, Notes
 from penchant.data.live_api import LiveLane
 from penchant.data.records import write_windows
 from penchant.errors import InputError, ParseError
-from penchant.extract.endpoint import connect, explain
-from penchant.extract.window import build_messages, clean_text
+from penchant.extract.window import build_messages
+from penchant.servers import connect, explain
+from penchant.text import clean_text
 from penchant.types import REQUIRED_ABOVE, LabelledWindow, Preference, Window
 
 OPTIONAL_FROM = 0.4

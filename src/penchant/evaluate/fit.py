@@ -4,9 +4,10 @@
 
 A rule is right if it matches a required one (``matching.py``); rules that match optional ones are left out. Logistic
 regression over ``candidates.FEATURES`` (ridge-penalised), then isotonic regression of right on its output. The
-operating point ``balanced`` is the threshold of the best F1 on the same windows, ``recall`` the highest one that still
-finds ``RECALL`` of the required rules, or else all that were found. The gate's threshold lets
-``GATE_RECALL`` of the windows with a required rule pass, of these and of another file.
+operating point ``balanced`` weighs the rules of the likeliest answer, at the threshold of the best F1 on the same
+windows; ``recall`` those of ``SAMPLES`` answers more, at the highest threshold that still finds ``RECALL`` of the
+required rules, or else all that were found. The gate's threshold lets ``GATE_RECALL`` of the windows with a required
+rule pass, of these and of another file.
 """
 
 from __future__ import annotations
@@ -26,13 +27,16 @@ from penchant.evaluate.embedding import MiniLM
 from penchant.evaluate.matching import SemanticJudge, match
 from penchant.extract.answer import read_form
 from penchant.extract.candidates import FEATURES
-from penchant.extract.confidence import Confidence, Point
+from penchant.extract.confidence import Confidence, Point, Weighing
 from penchant.extract.embedded import WEIGHTS
 from penchant.extract.encoder import Encoder
 from penchant.extract.finder import Finder, Findings
 from penchant.models.catalog import EMBEDDED
 from penchant.models.store import ModelStore
 from penchant.types import Extraction, LabelledWindow
+
+SAMPLES: dict[Point, int] = {"balanced": 0, "recall": 8}
+"""Answers by chance, beside the likeliest one."""
 
 RECALL = 0.9
 """The recall that the operating point ``recall`` is to reach."""
@@ -64,16 +68,16 @@ def gate_threshold(scores: Sequence[float], windows: Sequence[LabelledWindow]) -
 
 
 def fit(
-    found: Sequence[Findings], gold: Sequence[LabelledWindow], judge: SemanticJudge, gate: float, samples: int
-) -> Confidence:
-    """Fit the regressions and choose the operating points.
+    point: Point, found: Sequence[Findings], gold: Sequence[LabelledWindow], judge: SemanticJudge, gate: float
+) -> Weighing:
+    """Fit the regressions of an operating point and choose its threshold.
 
     Args:
-        found: the candidates of each window.
+        point: which one.
+        found: the candidates of each window, from ``SAMPLES[point]`` sampled answers.
         gold: the windows.
         judge: says which candidates are right.
         gate: the encoder's threshold; windows below it count as read and empty.
-        samples: how many sampled answers the candidates come from.
 
     Raises:
         InputError: there is nothing to tell right rules from wrong ones by.
@@ -91,7 +95,9 @@ def fit(
     scores = np.array([scored.support.score for findings in passed for scored in findings.scored])
     support = float(np.quantile(scores[right & counted], UNSUPPORTED))
     kept = scores >= support
-    return Confidence(
+    required = sum(len(window.preferences) for window in gold)
+    return Weighing(
+        samples=SAMPLES[point],
         features=FEATURES,
         means=tuple(means),
         scales=tuple(scales),
@@ -99,10 +105,8 @@ def fit(
         bias=float(weights[-1]),
         knots=tuple(knots),
         levels=tuple(levels),
-        gate=gate,
         support=support,
-        samples=samples,
-        points=_points(chances[kept], right[kept], counted[kept], sum(len(window.preferences) for window in gold)),
+        least=_threshold(point, chances[kept], right[kept], counted[kept], required),
     )
 
 
@@ -149,18 +153,16 @@ def _isotonic(
     return knots, isotonic_regression(shares, weights=[len(part) for part in parts]).x
 
 
-def _points(
-    chances: NDArray[np.float64], right: NDArray[np.bool_], counted: NDArray[np.bool_], required: int
-) -> dict[Point, float]:
+def _threshold(
+    point: Point, chances: NDArray[np.float64], right: NDArray[np.bool_], counted: NDArray[np.bool_], required: int
+) -> float:
     thresholds = np.unique(chances)
     hits = np.array([(right & (chances >= least)).sum() for least in thresholds])
+    if point == "recall":
+        enough = np.flatnonzero(hits >= RECALL * required)
+        return float(thresholds[enough[-1]]) if len(enough) else 0.0
     wrong = np.array([(~right & counted & (chances >= least)).sum() for least in thresholds])
-    f1 = 2 * hits / (hits + wrong + required)
-    enough = np.flatnonzero(hits >= RECALL * required)
-    return {
-        "balanced": float(thresholds[np.argmax(f1)]),
-        "recall": float(thresholds[enough[-1]]) if len(enough) else 0.0,
-    }
+    return float(thresholds[np.argmax(2 * hits / (hits + wrong + required))])
 
 
 def main() -> None:
@@ -171,23 +173,26 @@ def main() -> None:
         "--gate-on", type=Path, required=True, help="labelled windows to choose the gate's threshold on"
     )
     parser.add_argument("--model", help="a prepared folder; without it, the shipped model")
-    parser.add_argument("--samples", type=int, default=8, help="answers by chance for each window")
     parser.add_argument("--output", type=Path, required=True)
     args = parser.parse_args()
     encoder = Encoder(WEIGHTS / "encoder")
     gold, more = load_windows(args.windows, LabelledWindow), load_windows(args.gate_on, LabelledWindow)
     scores, others = (encoder.probabilities([w.turns for w in windows]).tolist() for windows in (gold, more))
     gate = GATE_MARGIN * min(gate_threshold(scores, gold), gate_threshold(others, more))
-    found: list[Findings] = []
     folder = Path(args.model) if args.model else ModelStore.default().ensure(EMBEDDED)
     finder = Finder(folder, read_form(folder), encoder)
-    for start in tqdm(range(0, len(gold), 40), desc="windows", unit="batch"):
-        batch = [window.turns for window in gold[start : start + 40]]
-        found += finder.find(batch, scores[start : start + 40], args.samples)
+    judge = SemanticJudge(MiniLM().embed)
+    points: dict[Point, Weighing] = {}
+    for point, samples in SAMPLES.items():
+        found: list[Findings] = []
+        for start in tqdm(range(0, len(gold), 40), desc=point, unit="batch"):
+            batch = [window.turns for window in gold[start : start + 40]]
+            found += finder.find(batch, scores[start : start + 40], samples)
+        points[point] = fit(point, found, gold, judge, gate)
     finder.close()
-    fitted = fit(found, gold, SemanticJudge(MiniLM().embed), gate, args.samples)
+    fitted = Confidence(gate=gate, points=points)
     args.output.write_text(fitted.model_dump_json(indent=1) + "\n", encoding="utf-8")
-    print(f"{args.output}: gate {gate:.4f}, points {fitted.points}")
+    print(f"{args.output}: gate {gate:.4f}, " + ", ".join(f"{name} {points[name].least:.4f}" for name in points))
 
 
 if __name__ == "__main__":

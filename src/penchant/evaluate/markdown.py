@@ -10,7 +10,7 @@ from penchant.evaluate.calibration import TARGET_RECALL
 from penchant.evaluate.matching import DUPLICATE_THRESHOLD
 from penchant.evaluate.metrics import LEAST_WINDOWS, RESAMPLES, Comparison, Estimate, RuleScores
 from penchant.evaluate.report import Header, Report
-from penchant.extract.window import clean_text
+from penchant.text import clean_text
 
 _RULE_COLUMNS = ("precision", "recall", "F1", "perfect windows")
 RESULT_COLUMNS = ("valid JSON", *_RULE_COLUMNS, "negative windows with a rule", "duplicates", "eval loss")

@@ -1,7 +1,7 @@
 """What speaks for a candidate rule -> how likely it is right, and the operating points.
 
-A logistic regression over ``candidates.FEATURES``, then isotonic regression; both are fitted on windows kept out of
-training (``penchant.evaluate.fit``).
+For each operating point a logistic regression over ``candidates.FEATURES``, then isotonic regression; both are fitted
+on windows kept out of training (``penchant.evaluate.fit``).
 """
 
 from __future__ import annotations
@@ -18,20 +18,21 @@ from penchant.errors import InputError, ModelError
 from penchant.extract.candidates import FEATURES
 
 Point = Literal["balanced", "recall"]
-"""``balanced``: the best F1; ``recall``: recall first."""
+"""``balanced``: the best F1, of one likeliest answer; ``recall``: recall first, of many answers."""
 
 FILE = "confidence.json"
 
 
-class Confidence(BaseModel):
-    """The fitted regressions, the encoder's threshold and the operating points.
+class Weighing(BaseModel):
+    """An operating point: how many answers are sampled, how their candidates are weighed, and how sure is sure enough.
 
-    ``levels`` maps the logistic regression's output, at ``knots``, to the share of right rules. ``gate`` is the
-    probability below which a window is not read at all; ``points`` are the least confidences.
+    ``levels`` maps the logistic regression's output, at ``knots``, to the share of right rules.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
+    samples: int = Field(ge=0)
+    """Answers by chance, beside the likeliest one."""
     features: tuple[str, ...]
     means: tuple[float, ...]
     scales: tuple[float, ...]
@@ -39,16 +40,15 @@ class Confidence(BaseModel):
     bias: float
     knots: tuple[float, ...]
     levels: tuple[float, ...]
-    gate: float
     support: float
     """Least likeness of a rule to what the user said."""
-    samples: int = Field(ge=0)
-    points: dict[Point, float]
+    least: float
+    """Least confidence of a rule."""
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
-        if self.features != FEATURES or set(self.points) != set(get_args(Point)):
-            raise ValueError(f"features must be {FEATURES}, and points {get_args(Point)}")
+        if self.features != FEATURES:
+            raise ValueError(f"features must be {FEATURES}")
         if {len(self.means), len(self.scales), len(self.weights)} != {len(FEATURES)}:
             raise ValueError("means, scales and weights: one for each feature")
         if len(self.knots) != len(self.levels) or not self.knots:
@@ -60,6 +60,21 @@ class Confidence(BaseModel):
         scaled = (features - self.means) / self.scales
         chances: NDArray[np.float64] = np.interp(scaled @ np.array(self.weights) + self.bias, self.knots, self.levels)
         return chances
+
+
+class Confidence(BaseModel):
+    """The operating points, and ``gate``, the encoder's probability below which a window is not read at all."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    gate: float
+    points: dict[Point, Weighing]
+
+    @model_validator(mode="after")
+    def _has_all_points(self) -> Self:
+        if set(self.points) != set(get_args(Point)):
+            raise ValueError(f"points must be {get_args(Point)}")
+        return self
 
 
 def load_confidence(path: Path) -> Confidence:

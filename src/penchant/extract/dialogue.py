@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from penchant.errors import InputError
-from penchant.extract.window import clean_text
+from penchant.text import clean_text
 from penchant.types import Turn
 
 _ROLES: dict[str, Literal["user", "assistant"] | None] = {

@@ -1,8 +1,9 @@
 """The default extractor: a small encoder as the gate, then fine-tuned SmolLM2-135M, on the CPU, without torch.
 
 The gate reads the user's turns and lets most windows without a preference go at once. For the others the language
-model writes one likeliest answer and several by chance; what they agree on becomes candidates, each with a calibrated
-probability of being right and the words it rests on. The operating point says how probable a rule must be.
+model writes its likeliest answer and, where recall comes first, several by chance; what they agree on becomes
+candidates, each with a calibrated probability of being right and the words it rests on. The operating point says how
+probable a rule must be.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from pathlib import Path
 from penchant.errors import InputError, ModelError
 from penchant.extract.answer import read_form
 from penchant.extract.base import Extractor
-from penchant.extract.confidence import FILE, Confidence, Point, check_point, load_confidence, matrix
+from penchant.extract.confidence import FILE, Point, Weighing, check_point, load_confidence, matrix
 from penchant.extract.encoder import Encoder
 from penchant.extract.finder import Finder, Findings
 from penchant.extract.generator import BATCH_SIZE
@@ -67,10 +68,11 @@ class EmbeddedExtractor(Extractor):
             return self._finder.answer(windows)
         gates = self._encoder.probabilities(windows).tolist()
         read = [i for i, gate in enumerate(gates) if gate >= self._confidence.gate or not self._gate]
-        found = self._finder.find([windows[i] for i in read], [gates[i] for i in read], self._confidence.samples)
+        point = self._confidence.points[self._point]
+        found = self._finder.find([windows[i] for i in read], [gates[i] for i in read], point.samples)
         results = [Extraction()] * len(windows)
         for index, findings in zip(read, found, strict=True):
-            results[index] = choose(findings, self._confidence, self._confidence.points[self._point])
+            results[index] = choose(findings, point)
         return results
 
     def close(self) -> None:
@@ -80,19 +82,19 @@ class EmbeddedExtractor(Extractor):
             self._encoder.close()
 
 
-def choose(findings: Findings, confidence: Confidence, least: float) -> Extraction:
+def choose(findings: Findings, point: Weighing) -> Extraction:
     """Keep the candidates that are probable enough and rest on the user's words, the surest first.
 
     An answer that could not be read stays one, unless another answer has such a rule.
     """
-    chances = confidence.of(matrix([scored.features for scored in findings.scored]))
+    chances = point.of(matrix([scored.features for scored in findings.scored]))
     probable = sorted(
-        ((chance, scored) for chance, scored in zip(chances, findings.scored, strict=True) if chance >= least),
+        ((chance, scored) for chance, scored in zip(chances, findings.scored, strict=True) if chance >= point.least),
         key=lambda pair: -pair[0],
     )
     kept = {}
     for chance, scored in probable:
-        if scored.support.score >= confidence.support:
+        if scored.support.score >= point.support:
             rule = scored.candidate.rule.model_copy(update={"confidence": round(float(chance), 3)})
             kept[rule] = scored.support.evidence
     rules = unique(list(kept))[:MAX_RULES]
@@ -101,6 +103,6 @@ def choose(findings: Findings, confidence: Confidence, least: float) -> Extracti
     return Extraction(
         preferences=rules,
         evidence=tuple(kept[rule] for rule in rules),
-        unsupported=sum(scored.support.score < confidence.support for _, scored in probable),
+        unsupported=sum(scored.support.score < point.support for _, scored in probable),
         repairs=findings.greedy.repairs,
     )

@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from penchant.errors import ModelError
-from penchant.extract.window import clean_text, user_spans
+from penchant.extract.window import user_spans
 from penchant.runtime import openvino as ov
 from penchant.runtime import release_signal_stack
+from penchant.text import clean_text
 from penchant.types import Turn
 
 MAX_TOKENS = 192

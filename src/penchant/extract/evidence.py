@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from penchant.extract.encoder import Encoder
-from penchant.extract.window import replace_surrogates, user_spans
+from penchant.extract.window import user_spans
+from penchant.text import replace_surrogates
 from penchant.types import Evidence, Preference, Turn
 
 _BORDER = re.compile(r"(?<=[.!?;:])\s+|(?<=[。！？；])|\s*\n\s*")
@@ -40,13 +41,16 @@ class Support:
     score: float
 
 
-def find_support(rules: Sequence[Preference], turns: Sequence[Turn], encoder: Encoder) -> list[Support]:
+def find_support(
+    rules: Sequence[Preference], vectors: NDArray[np.float32], turns: Sequence[Turn], encoder: Encoder
+) -> list[Support]:
     """Find what each rule rests on, among the user's turns.
 
     Args:
         rules: of one window.
+        vectors: the encoder's vectors of their ``rule_text``, shape (rules, dimensions).
         turns: the window; the evidence's ``turn`` is an index into it.
-        encoder: embeds rules and sentences.
+        encoder: embeds the sentences.
 
     Raises:
         InputError: no user turn with any text.
@@ -59,9 +63,7 @@ def find_support(rules: Sequence[Preference], turns: Sequence[Turn], encoder: En
         for start, end in sentences(turns[index].content[begin:stop])
     ]
     texts = [replace_surrogates(turns[index].content[start:end]) for index, start, end in places]
-    vectors = encoder.embed([*map(rule_text, rules), *texts])
-    cosines = vectors[: len(rules)] @ vectors[len(rules) :].T
-    scores = cosines + WORD_WEIGHT * _shared(rules, texts)
+    scores = vectors @ encoder.embed(texts).T + WORD_WEIGHT * _shared(rules, texts)
     found = []
     for row in scores:
         best = int(np.argmax(row))

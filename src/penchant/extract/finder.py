@@ -1,4 +1,4 @@
-"""Windows -> candidate rules: one likeliest answer and several by chance, merged, each with its evidence."""
+"""Windows -> candidate rules: the likeliest answer and any number by chance, merged, each with its evidence."""
 
 from __future__ import annotations
 
@@ -66,29 +66,33 @@ class Finder:
             gates: the encoder's probability for each.
             samples: how many answers by chance, beside the greedy one.
         """
+        encoder = self._encoder
+        if encoder is None:
+            raise ModelError("candidates need the encoder")
         greedy = self._generator.write(windows)
         sampled = self._generator.write(windows, samples) if samples else [[] for _ in windows]
-        return [
-            self._gather(window, [*first, *others], float(gate))
-            for window, first, others, gate in zip(windows, greedy, sampled, gates, strict=True)
+        answers = [[*first, *others] for first, others in zip(greedy, sampled, strict=True)]
+        lines = [
+            [line for number, answer in enumerate(written) for line in self._lines(answer, number)]
+            for written in answers
         ]
+        vectors = iter(encoder.embed([rule_text(line.rule) for found in lines for line in found]))
+        findings = []
+        for window, written, found, gate in zip(windows, answers, lines, gates, strict=True):
+            directions = np.array([next(vectors) for _ in found], np.float32).reshape(len(found), -1)
+            candidates = merge(found, directions, samples)
+            rules = [candidate.rule for candidate in candidates]
+            supports = find_support(rules, directions[[candidate.line for candidate in candidates]], window, encoder)
+            scored = (
+                Scored(candidate, support, _features(candidate, gate, support))
+                for candidate, support in zip(candidates, supports, strict=True)
+            )
+            findings.append(Findings(tuple(scored), self._likeliest(written), gate))
+        return findings
 
     def close(self) -> None:
         """Free the model once it is idle."""
         self._generator.close()
-
-    def _gather(self, window: Sequence[Turn], answers: Sequence[Written], gate: float) -> Findings:
-        if self._encoder is None:
-            raise ModelError("candidates need the encoder")
-        lines = [line for number, answer in enumerate(answers) for line in self._lines(answer, number)]
-        vectors = self._encoder.embed([rule_text(line.rule) for line in lines])
-        candidates = merge(lines, vectors, len(answers) - 1)
-        supports = find_support([candidate.rule for candidate in candidates], window, self._encoder)
-        scored = tuple(
-            Scored(candidate, support, _features(candidate, gate, support))
-            for candidate, support in zip(candidates, supports, strict=True)
-        )
-        return Findings(scored, self._likeliest(answers), gate)
 
     def _likeliest(self, answers: Sequence[Written]) -> Extraction:
         """Read the greedy answer, or, where that cannot be read, the first one that can."""

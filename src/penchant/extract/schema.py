@@ -16,7 +16,7 @@ import json_repair
 from pydantic import ValidationError
 
 from penchant.errors import ParseError
-from penchant.extract.window import clean_text
+from penchant.text import clean_text
 from penchant.types import ACTION_LIMIT, CONDITION_LIMIT, Extraction, Preference
 
 ANSWER_PREFIX = '{"preferences":'

@@ -13,6 +13,7 @@ from importlib.resources import files
 from typing import Literal, TypedDict
 
 from penchant.errors import InputError
+from penchant.text import clean_text
 from penchant.types import Turn
 
 PromptName = Literal["card", "reference", "guide", "brief"]
@@ -52,8 +53,6 @@ labels and the prompt) and 512 tokens of answer fit a context of 8,192 tokens, w
 
 ELISION = "\n[...]\n"
 
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
-_SURROGATE = re.compile(r"[\ud800-\udfff]")
 _FORGED_LABEL = re.compile(r"^(?=(?:User|Assistant):)", re.MULTILINE)
 _LABELS = {"user": "User", "assistant": "Assistant"}
 
@@ -141,17 +140,6 @@ def build_messages(turns: Sequence[Turn], prompt: PromptName = "card") -> list[M
         {"role": "system", "content": SYSTEM_PROMPTS[prompt]},
         {"role": "user", "content": render_window(turns)},
     ]
-
-
-def clean_text(text: str) -> str:
-    """Replace lone surrogates by U+FFFD and drop control characters other than tab and newline."""
-    text = text.replace("\r\n", "\n").replace("\r", "\n")
-    return _CONTROL.sub("", replace_surrogates(text))
-
-
-def replace_surrogates(text: str) -> str:
-    """Replace lone surrogates by U+FFFD, one character for one: they are no Unicode text."""
-    return _SURROGATE.sub("\ufffd", text)
 
 
 def shorten(text: str, limit: int) -> str:

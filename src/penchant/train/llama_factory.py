@@ -21,7 +21,8 @@ from penchant.data.source_files import read_rows
 from penchant.errors import InputError, ParseError
 from penchant.extract.answer import FORMS
 from penchant.extract.schema import parse_tolerant
-from penchant.extract.window import build_messages, clean_text, select_window
+from penchant.extract.window import build_messages, select_window
+from penchant.text import clean_text
 from penchant.train.llama_factory_settings import make_settings
 from penchant.train.recipe import Recipe
 from penchant.types import REQUIRED_ABOVE, LabelledWindow, Preference, Turn

@@ -1,0 +1,1 @@
+"""Feedback -> what each user wants: pure functions on arrays, without I/O."""

@@ -1,0 +1,1 @@
+"""Preferences -> durable cards, one user's apart from every other's."""

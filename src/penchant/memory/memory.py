@@ -1,0 +1,287 @@
+"""A user's cards: add, list, edit, pin, delete, export and import, on any store."""
+
+from __future__ import annotations
+
+import base64
+import json
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import ValidationError
+
+from penchant.errors import InputError, first_fault
+from penchant.memory.merge import Merged, Relate, merge, new_id
+from penchant.memory.scope import is_global
+from penchant.memory.store import Changes, ConflictError, Snapshot, Store
+from penchant.types import Card, Embedder, Preference, Source, note
+
+CACHED_USERS = 256
+"""Users whose cards stay in memory, so that a turn does not read them again."""
+
+TRIES = 50
+"""How often a change is made anew because another writer was faster."""
+
+FORMAT = "penchant-memory-1"
+
+_Result = TypeVar("_Result")
+
+
+@dataclass(frozen=True)
+class Cards:
+    """A user's memory at one moment.
+
+    Args:
+        snapshot: as it is stored.
+        active: the cards that may be retrieved, oldest first.
+        vectors: of their notes, shape (cards, dimensions).
+    """
+
+    snapshot: Snapshot
+    active: tuple[Card, ...]
+    vectors: NDArray[np.float32]
+
+
+class Memory:
+    """Users' cards; may be shared between threads.
+
+    Args:
+        store: keeps them.
+        embedder: embeds their notes; cards of another embedder's are embedded again when they are read.
+        relate: says whether two rules are the same or contradict each other.
+    """
+
+    def __init__(self, store: Store, embedder: Embedder, relate: Relate | None = None) -> None:
+        self._store, self._embedder, self._relate = store, embedder, relate
+        self._cache: OrderedDict[str, Cards] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def read(self, user: str) -> Cards:
+        """Return a user's memory; one of whom nothing is stored has an empty one."""
+        version = self._store.version(user)
+        with self._lock:
+            cached = self._cache.get(user)
+            if cached and cached.snapshot.version == version:
+                self._cache.move_to_end(user)
+                return cached
+        return self._keep(user, self._store.read(user, self._embedder.name))
+
+    def change(self, user: str, decide: Callable[[Cards], tuple[Changes | None, _Result]]) -> _Result:
+        """Read, decide and write; decide again if another writer was faster.
+
+        Args:
+            user: whose memory.
+            decide: returns what to write (None: nothing) and what this method shall return; may be called repeatedly.
+
+        Raises:
+            ConflictError: others were faster ``TRIES`` times.
+        """
+        for _ in range(TRIES):
+            cards = self.read(user)
+            changes, result = decide(cards)
+            if changes is None:
+                return result
+            try:
+                version = self._store.write(user, cards.snapshot.version, changes)
+            except ConflictError:
+                continue
+            self._keep(user, _changed(cards.snapshot, version, changes))
+            return result
+        raise ConflictError(f"others wrote to this user's memory {TRIES} times in a row: try again")
+
+    def add(self, user: str, rule: Preference, source: Source) -> Merged:
+        """Add a rule: as a new card, by strengthening one, or by superseding what it contradicts."""
+        vector = self._embedder.embed([note(rule)])[0]
+
+        def decide(cards: Cards) -> tuple[Changes | None, Merged]:
+            merged = merge(user, rule, source, vector, cards.active, cards.vectors, self._relate)
+            new = {merged.card.id: vector} if merged.outcome in ("added", "replaced") else {}
+            changes = Changes(cards=merged.changed, vectors=new, model=self._embedder.name)
+            return (changes if merged.changed else None), merged
+
+        return self.change(user, decide)
+
+    def cards(self, user: str) -> tuple[Card, ...]:
+        """Return a user's active cards, oldest first."""
+        return self.read(user).active
+
+    def card(self, user: str, card: str) -> Card:
+        """Return a card, active or superseded.
+
+        Raises:
+            InputError: this user has no such card.
+        """
+        return _find(self.read(user), card)
+
+    def history(self, user: str, card: str) -> list[Card]:
+        """Return the cards that a card took the place of, directly or not, oldest first, and the card itself."""
+        cards = self.read(user)
+        chain = {_find(cards, card).id}
+        for old in reversed(cards.snapshot.cards):
+            if old.superseded_by in chain:
+                chain.add(old.id)
+        return [old for old in cards.snapshot.cards if old.id in chain]
+
+    def edit(self, user: str, card: str, *, condition: str | None = None, action: str | None = None) -> Card:
+        """Put a card in other words; the old words stay in its history.
+
+        Raises:
+            InputError: no such active card, or a condition or action that no rule can have.
+        """
+
+        def decide(cards: Cards) -> tuple[Changes, Card]:
+            old = _find_active(cards, card)
+            words = {"condition": condition, "action": action}
+            changed = old.rule.model_dump() | {name: text for name, text in words.items() if text is not None}
+            try:
+                rule = Preference.model_validate(changed | {"confidence": 1.0})
+            except ValidationError as error:
+                raise InputError(first_fault(error, "card")) from error
+            now = datetime.now(UTC)
+            update = {"id": new_id(), "rule": rule, "is_global": is_global(rule.condition), "seen": now, "edited": True}
+            new = old.model_copy(update=update)
+            gone = old.model_copy(update={"superseded_by": new.id})
+            vector = self._embedder.embed([new.note])[0]
+            return Changes(cards=[new, gone], vectors={new.id: vector}, model=self._embedder.name), new
+
+        return self.change(user, decide)
+
+    def pin(self, user: str, card: str, pinned: bool = True) -> Card:
+        """Pin a card, so that it is in every prompt, or unpin it.
+
+        Raises:
+            InputError: this user has no such active card.
+        """
+
+        def decide(cards: Cards) -> tuple[Changes, Card]:
+            new = _find_active(cards, card).model_copy(update={"pinned": pinned})
+            return Changes(cards=[new]), new
+
+        return self.change(user, decide)
+
+    def delete(self, user: str, card: str) -> None:
+        """Delete a card and the cards that it took the place of, for good.
+
+        Raises:
+            InputError: this user has no such card.
+        """
+
+        def decide(cards: Cards) -> tuple[Changes, None]:
+            _find(cards, card)
+            return Changes(deleted=[old.id for old in self.history(user, card)]), None
+
+        self.change(user, decide)
+
+    def delete_user(self, user: str) -> bool:
+        """Delete all that is known of a user, for good; say whether there was anything."""
+        there = self._store.delete_user(user)
+        with self._lock:
+            self._cache.pop(user, None)
+        return there
+
+    def users(self) -> Iterator[str]:
+        """Yield the users of whom anything is stored."""
+        return self._store.users()
+
+    def export(self, user: str) -> dict[str, Any]:
+        """Return all that is stored of a user, as JSON can hold it."""
+        snapshot = self.read(user).snapshot
+        return {
+            "format": FORMAT,
+            "user": user,
+            "cards": [card.model_dump(mode="json") for card in snapshot.cards],
+            "embedder": self._embedder.name,
+            "vectors": {card: _pack(vector.astype("<f4").tobytes()) for card, vector in snapshot.vectors.items()},
+            "values": {name: _pack(value) for name, value in snapshot.values.items()},
+        }
+
+    def load(self, record: Mapping[str, Any]) -> str:
+        """Store what ``export`` returned, and return the user's id.
+
+        Raises:
+            InputError: it is no such record, or something is stored of that user already.
+        """
+        user, changes = _parse(record)
+
+        def decide(cards: Cards) -> tuple[Changes, None]:
+            if cards.snapshot.version:
+                raise InputError(f"user {user!r} is in this memory already: delete it first")
+            return changes, None
+
+        self.change(user, decide)
+        return user
+
+    def _keep(self, user: str, snapshot: Snapshot) -> Cards:
+        active = tuple(card for card in snapshot.cards if card.is_active)
+        missing = [card for card in active if card.id not in snapshot.vectors]
+        vectors = dict(snapshot.vectors)
+        if missing:  # of another embedding model
+            vectors |= zip(
+                (card.id for card in missing), self._embedder.embed([card.note for card in missing]), strict=True
+            )
+        matrix = np.stack([vectors[card.id] for card in active]) if active else np.zeros((0, 0), np.float32)
+        cards = Cards(Snapshot(snapshot.version, snapshot.cards, vectors, snapshot.values), active, matrix)
+        with self._lock:
+            self._cache[user] = cards
+            self._cache.move_to_end(user)
+            while len(self._cache) > CACHED_USERS:
+                self._cache.popitem(last=False)
+        return cards
+
+
+def _changed(snapshot: Snapshot, version: int, changes: Changes) -> Snapshot:
+    """Return what a snapshot becomes by a write."""
+    cards = {card.id: card for card in snapshot.cards} | {card.id: card for card in changes.cards}
+    vectors = {**snapshot.vectors, **changes.vectors}
+    for gone in changes.deleted:
+        cards.pop(gone, None)
+        vectors.pop(gone, None)
+    values = {name: value for name, value in {**snapshot.values, **changes.values}.items() if value is not None}
+    return Snapshot(version, tuple(cards[card] for card in sorted(cards)), vectors, values)
+
+
+def _find(cards: Cards, card: str) -> Card:
+    found = next((old for old in cards.snapshot.cards if old.id == card), None)
+    if found is None:
+        raise InputError(f"no card {card!r} of this user: list the cards to see their ids")
+    return found
+
+
+def _find_active(cards: Cards, card: str) -> Card:
+    found = _find(cards, card)
+    if not found.is_active:
+        raise InputError(f"card {card!r} is history: change {found.superseded_by!r}, which took its place")
+    return found
+
+
+def _pack(value: bytes) -> str:
+    return base64.b64encode(value).decode("ascii")
+
+
+def _unpack(text: str) -> bytes:
+    return base64.b64decode(text, validate=True)
+
+
+def _parse(record: Mapping[str, Any]) -> tuple[str, Changes]:
+    """Check a record that ``export`` made."""
+    if not isinstance(record, Mapping) or record.get("format") != FORMAT:
+        raise InputError(f'format: this is no export of a memory, which has "format": "{FORMAT}"')
+    try:
+        user = record["user"]
+        cards = [Card.model_validate_json(json.dumps(card)) for card in record["cards"]]
+        vectors = {card: np.frombuffer(_unpack(text), "<f4") for card, text in record["vectors"].items()}
+        values = {name: _unpack(text) for name, text in record["values"].items()}
+        embedder = record["embedder"]
+    except ValidationError as error:
+        raise InputError(f"cards: {first_fault(error, 'card')}") from error
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise InputError(f"this export is damaged ({type(error).__name__}: {error}): export again") from error
+    ids = {card.id for card in cards}
+    if len(ids) < len(cards) or any(card.user != user for card in cards) or not set(vectors) <= ids:
+        raise InputError("cards: an id is there twice, a card is another user's, or a vector has no card")
+    return user, Changes(cards=cards, vectors=vectors, model=embedder, values=values)

@@ -1,0 +1,274 @@
+"""The store in one SQLite file: write-ahead log, foreign keys, ordered migrations, deleted bytes overwritten."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import ValidationError
+
+from penchant.errors import InputError, StoreError
+from penchant.memory.migrations import MIGRATIONS
+from penchant.memory.store import Changes, ConflictError, Snapshot
+from penchant.types import Card
+
+APPLICATION = 0x50656E63
+"""Marks the file as ours (``PRAGMA application_id``): "Penc"."""
+
+PATIENCE = 10.0
+"""Seconds to wait for other writers."""
+
+USER_LIMIT = 512
+"""Most characters of a user's id."""
+
+
+class SQLiteStore:
+    """A store in one file; may be shared between threads, and the file between processes.
+
+    A write is on disk when ``write`` returns: it survives the process, whatever ends it.
+
+    Args:
+        path: the file; it and its folder are made on first use.
+
+    Raises:
+        StoreError: the file cannot be opened, is not a memory, is damaged, or was written by a newer Penchant.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._local = threading.local()
+        self._opened: list[sqlite3.Connection] = []
+        self._lock = threading.Lock()
+        self._process = os.getpid()
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StoreError(f"{path.parent}: cannot make this folder ({error.strerror})") from error
+        with self._translate():
+            self._migrate(self._connection())
+
+    def version(self, user: str) -> int:
+        """Return the version of a user's memory, or 0."""
+        check_user(user)
+        with self._translate():
+            row = self._connection().execute("SELECT version FROM users WHERE id = ?", (user,)).fetchone()
+        return row[0] if row else 0
+
+    def read(self, user: str, model: str) -> Snapshot:
+        """Return a user's memory at one moment."""
+        check_user(user)
+        with self._translate(), self._transaction("DEFERRED") as connection:
+            found = connection.execute("SELECT key, version FROM users WHERE id = ?", (user,)).fetchone()
+            if not found:
+                return Snapshot()
+            key, version = found
+            bodies = connection.execute("SELECT body FROM cards WHERE user = ? ORDER BY id", (key,)).fetchall()
+            vectors = connection.execute(
+                "SELECT card, vector FROM vectors WHERE user = ? AND model = ?", (key, model)
+            ).fetchall()
+            values = connection.execute("SELECT name, value FROM user_values WHERE user = ?", (key,)).fetchall()
+        try:
+            cards = tuple(Card.model_validate_json(body) for (body,) in bodies)
+        except ValidationError as error:
+            raise StoreError(f"{self.path}: a card of this user cannot be read: restore the file") from error
+        return Snapshot(version, cards, {card: np.frombuffer(blob, "<f4") for card, blob in vectors}, dict(values))
+
+    def write(self, user: str, version: int, changes: Changes) -> int:
+        """Change a user's memory, all or nothing, and return its new version."""
+        check_user(user)
+        with self._translate(), self._transaction("IMMEDIATE") as connection:
+            found = connection.execute("SELECT key, version FROM users WHERE id = ?", (user,)).fetchone()
+            if (found[1] if found else 0) != version:
+                raise ConflictError("another writer was faster: read again")
+            if found:
+                key, new = found[0], version + 1
+                connection.execute("UPDATE users SET version = ? WHERE key = ?", (new, key))
+            else:  # a deleted user who comes back must not have a version that somebody remembers
+                new = secrets.randbits(62) | 1
+                key = connection.execute("INSERT INTO users (id, version) VALUES (?, ?)", (user, new)).lastrowid
+            connection.executemany(
+                "DELETE FROM cards WHERE user = ? AND id = ?", [(key, card) for card in changes.deleted]
+            )
+            connection.executemany(
+                "INSERT INTO cards (user, id, body) VALUES (?, ?, ?)"
+                " ON CONFLICT (user, id) DO UPDATE SET body = excluded.body",
+                [(key, card.id, card.model_dump_json()) for card in changes.cards],
+            )
+            connection.executemany(
+                "INSERT OR REPLACE INTO vectors (user, card, model, vector) VALUES (?, ?, ?, ?)",
+                [
+                    (key, card, changes.model, vector.astype("<f4").tobytes())
+                    for card, vector in changes.vectors.items()
+                ],
+            )
+            connection.executemany(
+                "INSERT OR REPLACE INTO user_values (user, name, value) VALUES (?, ?, ?)",
+                [(key, name, value) for name, value in changes.values.items() if value is not None],
+            )
+            connection.executemany(
+                "DELETE FROM user_values WHERE user = ? AND name = ?",
+                [(key, name) for name, value in changes.values.items() if value is None],
+            )
+        if changes.deleted:
+            self._forget()
+        return int(new)
+
+    def delete_user(self, user: str) -> bool:
+        """Delete all that is stored of a user, beyond recovery from the file; say whether there was anything."""
+        check_user(user)
+        with self._translate(), self._transaction("IMMEDIATE") as connection:
+            there = connection.execute("DELETE FROM users WHERE id = ?", (user,)).rowcount > 0
+        self._forget()
+        return there
+
+    def users(self) -> Iterator[str]:
+        """Yield the ids of users, sorted."""
+        last = ""
+        while True:
+            with self._translate():
+                rows = self._connection().execute("SELECT id FROM users WHERE id > ? ORDER BY id LIMIT 500", (last,))
+                found = [row[0] for row in rows]
+            if not found:
+                return
+            yield from found
+            last = found[-1]
+
+    def sample_vectors(self, model: str, count: int) -> NDArray[np.float32]:
+        """Return at most ``count`` vectors, as many of each user; the same ones as long as nothing changes."""
+        with self._translate():
+            connection = self._connection()
+            keys = np.array([row[0] for row in connection.execute("SELECT key FROM users ORDER BY key")], np.int64)
+            each = -(-count // max(1, len(keys)))
+            found: list[bytes] = []
+            for key in np.random.default_rng(0).permutation(keys).tolist():
+                rows = connection.execute(
+                    "SELECT vector FROM vectors WHERE user = ? AND model = ? LIMIT ?", (key, model, each)
+                )
+                found += [row[0] for row in rows]
+                if len(found) >= count:
+                    break
+        return np.array([np.frombuffer(blob, "<f4") for blob in found[:count]], np.float32)
+
+    def shared(self, name: str) -> bytes | None:
+        """Return a value that belongs to no user."""
+        with self._translate():
+            row = self._connection().execute("SELECT value FROM shared_values WHERE name = ?", (name,)).fetchone()
+        return row[0] if row else None
+
+    def share(self, name: str, value: bytes) -> None:
+        """Keep a value that belongs to no user."""
+        with self._translate(), self._transaction("IMMEDIATE") as connection:
+            connection.execute("INSERT OR REPLACE INTO shared_values (name, value) VALUES (?, ?)", (name, value))
+
+    def close(self) -> None:
+        """Close every connection; the store opens again when it is used again."""
+        with self._lock:
+            opened, self._opened = self._opened, []
+            self._local = threading.local()
+        for connection in opened:
+            connection.close()
+
+    def _connection(self) -> sqlite3.Connection:
+        """Return this thread's connection; a forked process opens its own."""
+        if self._process != os.getpid():
+            self._local, self._opened, self._process = threading.local(), [], os.getpid()
+        found: sqlite3.Connection | None = getattr(self._local, "connection", None)
+        if found is None:
+            found = sqlite3.connect(self.path, timeout=PATIENCE, isolation_level=None, check_same_thread=False)
+            found.execute("PRAGMA foreign_keys = ON")
+            found.execute("PRAGMA secure_delete = ON")
+            found.execute("PRAGMA synchronous = NORMAL")  # in a write-ahead log, what is committed survives a crash
+            self._local.connection = found
+            with self._lock:
+                self._opened.append(found)
+        return found
+
+    @contextmanager
+    def _transaction(self, kind: str) -> Iterator[sqlite3.Connection]:
+        connection = self._connection()
+        connection.execute(f"BEGIN {kind}")
+        try:
+            yield connection
+            connection.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:  # a full disk may have rolled back already
+                connection.execute("ROLLBACK")
+            raise
+
+    @contextmanager
+    def _translate(self) -> Iterator[None]:
+        try:
+            yield
+        except UnicodeEncodeError as error:
+            raise InputError("this text holds a lone surrogate, which is no character: replace it") from error
+        except sqlite3.Error as error:
+            raise StoreError(f"{self.path}: {error}{_remedy(str(error))}") from error
+
+    def _migrate(self, connection: sqlite3.Connection) -> None:
+        owner = connection.execute("PRAGMA application_id").fetchone()[0]
+        empty = not connection.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchone()
+        if owner != APPLICATION and not empty:
+            raise StoreError(f"{self.path} is the database of another program: give another path")
+        if empty:
+            connection.execute("PRAGMA journal_mode = WAL")
+        if connection.execute("PRAGMA user_version").fetchone()[0] == len(MIGRATIONS):
+            return
+        with self._transaction("IMMEDIATE"):  # one process migrates, the others find it done
+            version = connection.execute("PRAGMA user_version").fetchone()[0]
+            if version > len(MIGRATIONS):
+                raise StoreError(
+                    f"{self.path} was written by a newer Penchant (version {version} of the tables, this one knows"
+                    f" {len(MIGRATIONS)}): upgrade with pip install -U penchant"
+                )
+            for number, script in enumerate(MIGRATIONS[version:], version + 1):
+                for statement in filter(str.strip, script.split(";")):
+                    connection.execute(statement)
+                connection.execute(f"PRAGMA user_version = {number}")
+            connection.execute(f"PRAGMA application_id = {APPLICATION}")
+
+    def _forget(self) -> None:
+        """Move the write-ahead log into the file and empty it: it still holds what was deleted."""
+        until = time.monotonic() + PATIENCE
+        with self._translate():
+            while self._connection().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
+                if time.monotonic() > until:
+                    raise StoreError(
+                        f"{self.path}: deleted, but a reader keeps the log in use, so that the bytes are still there:"
+                        " delete again once it has ended"
+                    )
+                time.sleep(0.01)
+
+
+def check_user(user: str) -> str:
+    """Return a user's id if it can be one.
+
+    Raises:
+        InputError: it is empty, too long, or holds a null character.
+    """
+    if not isinstance(user, str) or not user.strip():
+        raise InputError("user: give an id that is not empty")
+    if len(user) > USER_LIMIT:
+        raise InputError(f"user: this id has {len(user):,} characters, and at most {USER_LIMIT} are allowed")
+    if "\0" in user:
+        raise InputError("user: this id holds a null character, which is not allowed")
+    return user
+
+
+def _remedy(message: str) -> str:
+    remedies = {
+        "disk is full": ": make room; nothing that was stored is lost",
+        "not a database": ": it is damaged or no memory; restore a copy or give another path",
+        "malformed": ": it is damaged; restore a copy or give another path",
+        "locked": f": another program has held it for {PATIENCE:.0f} seconds; try again",
+        "readonly": ": allow writing to it and to its folder",
+        "unable to open": ": allow reading and writing there, or give another path",
+    }
+    return next((remedy for part, remedy in remedies.items() if part in message), "")

@@ -1,0 +1,93 @@
+"""What a store of memories must do; ``sqlite.py`` is the default.
+
+A user's memory is read as one snapshot with a version, and changed by one write that names the version it was made
+from: of two writers who saw the same version, the second is told, and starts again (``Memory`` does). So nothing is
+half-written, no update is lost, and no lock is held while a model thinks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from penchant.errors import StoreError
+from penchant.types import Card
+
+
+class ConflictError(StoreError):
+    """Another writer was faster: read again."""
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """All that is stored of a user, at one moment.
+
+    Args:
+        version: 0 for a user of whom nothing is stored.
+        cards: the active and the superseded, oldest first.
+        vectors: of the embedding model asked for, by the card's id, shape (dimensions,) each; some may be missing.
+        values: what else is kept of the user, such as learned vectors, by name.
+    """
+
+    version: int = 0
+    cards: tuple[Card, ...] = ()
+    vectors: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
+    values: Mapping[str, bytes] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Changes:
+    """What to write, all or nothing.
+
+    Args:
+        cards: new ones, or new states of old ones.
+        vectors: of the embedding model ``model``, by the card's id.
+        model: its name.
+        deleted: ids of cards that shall be gone for good, with their vectors.
+        values: by name; None deletes.
+    """
+
+    cards: Sequence[Card] = ()
+    vectors: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
+    model: str = ""
+    deleted: Sequence[str] = ()
+    values: Mapping[str, bytes | None] = field(default_factory=dict)
+
+
+class Store(Protocol):
+    """Keeps users' memories. Every method may be called from any thread, and raises StoreError if it cannot do it."""
+
+    def version(self, user: str) -> int:
+        """Return the version of a user's memory; it differs from every earlier one. 0: nothing is stored."""
+
+    def read(self, user: str, model: str) -> Snapshot:
+        """Return a user's memory, with the vectors of this embedding model."""
+
+    def write(self, user: str, version: int, changes: Changes) -> int:
+        """Change a user's memory and return its new version.
+
+        Raises:
+            ConflictError: the memory is no longer of this version; nothing was written.
+        """
+
+    def delete_user(self, user: str) -> bool:
+        """Delete all that is stored of a user, beyond recovery; say whether there was anything."""
+
+    def users(self) -> Iterator[str]:
+        """Yield the users of whom anything is stored, in order of their ids."""
+
+    def sample_vectors(self, model: str, count: int) -> NDArray[np.float32]:
+        """Return at most so many vectors of any users' cards, shape (vectors, dimensions), spread over the store."""
+
+    def shared(self, name: str) -> bytes | None:
+        """Return a value that belongs to no user."""
+
+    def share(self, name: str, value: bytes) -> None:
+        """Keep a value that belongs to no user."""
+
+    def close(self) -> None:
+        """Let go of the file or the server."""

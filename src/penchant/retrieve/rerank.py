@@ -1,0 +1,122 @@
+"""Rerankers: how likely it is that a note applies to a query, as s0 = log p(yes | query, note) (paper, section 4)."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from penchant.errors import ModelError
+from penchant.extras import require
+from penchant.text import clean_text
+
+LEAST_LOG = -30.0
+"""The logarithm of a probability that is as good as none."""
+
+_INSTRUCTION = "Given a user's message to an assistant, judge whether this preference of theirs applies to the answer"
+_SYSTEM = (
+    "Judge whether the Document meets the requirements based on the Query and the Instruct provided. "
+    'Note that the answer can only be "yes" or "no".'
+)
+
+
+class Reranker(Protocol):
+    """Scores notes against a query."""
+
+    name: str
+
+    def scores(self, query: str, notes: Sequence[str]) -> NDArray[np.float64]:
+        """Return log p(yes) for each note, at most 0, shape (notes,)."""
+
+
+class CrossEncoderReranker:
+    """Any cross-encoder of sentence-transformers with one output, by its hub id or a folder.
+
+    Raises:
+        MissingExtra: sentence-transformers is not installed.
+        ModelError: the model cannot be found or loaded, or has several outputs.
+    """
+
+    def __init__(self, name: str) -> None:
+        require("sentence-transformers", "sentence_transformers")
+        import torch
+        from sentence_transformers import CrossEncoder
+
+        self.name = name
+        self._lock = threading.Lock()
+        try:
+            self._model = CrossEncoder(name, activation_fn=torch.nn.Identity())
+        except Exception as error:  # the libraries raise all sorts
+            raise ModelError(f"cannot load {name}: {_first_line(error)}") from error
+        if self._model.config.num_labels != 1:
+            raise ModelError(f"{name} has {self._model.config.num_labels} outputs: give a cross-encoder that has one")
+
+    def scores(self, query: str, notes: Sequence[str]) -> NDArray[np.float64]:
+        """Return the logarithm of the sigmoid of the model's output."""
+        if not notes:
+            return np.zeros(0)
+        with self._lock:
+            logits = self._model.predict([(clean_text(query), clean_text(note)) for note in notes])
+        return log_sigmoid(np.asarray(logits, np.float64))
+
+
+class CausalReranker:
+    """A causal LM that was trained to answer yes or no, such as Qwen3-Reranker, by its hub id or a folder.
+
+    Raises:
+        MissingExtra: torch or transformers is not installed.
+        ModelError: the model cannot be found or loaded, or "yes" and "no" are no single tokens of it.
+    """
+
+    def __init__(self, name: str, *, max_tokens: int = 1024, device: str = "cpu") -> None:
+        require("hf", "torch", "transformers")
+        from transformers import AutoModelForCausalLM, AutoTokenizer
+
+        self.name, self._max_tokens, self._device = name, max_tokens, device
+        self._lock = threading.Lock()
+        try:
+            self._tokenizer: Any = AutoTokenizer.from_pretrained(name, padding_side="left")
+            self._model: Any = AutoModelForCausalLM.from_pretrained(name, dtype="auto", device_map=device)
+        except Exception as error:  # the libraries raise all sorts
+            raise ModelError(f"cannot load {name}: {_first_line(error)}") from error
+        self._model.train(mode=False)
+        words = [self._tokenizer.encode(word, add_special_tokens=False) for word in ("yes", "no")]
+        if any(len(ids) != 1 for ids in words):
+            raise ModelError(f'{name} has no single tokens for "yes" and "no": give a reranker')
+        self._answers = [ids[0] for ids in words]
+
+    def scores(self, query: str, notes: Sequence[str]) -> NDArray[np.float64]:
+        """Return log p(yes) of yes against no."""
+        if not notes:
+            return np.zeros(0)
+        import torch
+
+        with self._lock, torch.inference_mode():
+            rows = [self._encode(query, note) for note in notes]
+            batch = self._tokenizer.pad({"input_ids": rows}, return_tensors="pt").to(self._device)
+            logits = self._model(**batch).logits[:, -1, self._answers].double()
+            chances: NDArray[np.float64] = torch.log_softmax(logits, -1)[:, 0].cpu().numpy()
+        return np.maximum(chances, LEAST_LOG)
+
+    def _encode(self, query: str, note: str) -> list[int]:
+        """Render as Qwen3-Reranker's model card does; text that looks like a special token stays text."""
+        before = f"<|im_start|>system\n{_SYSTEM}<|im_end|>\n<|im_start|>user\n"
+        after = "<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n"
+        text = f"<Instruct>: {_INSTRUCTION}\n<Query>: {clean_text(query)}\n<Document>: {clean_text(note)}"
+        encode = self._tokenizer.encode
+        fixed = [encode(part, add_special_tokens=False) for part in (before, after)]
+        room = self._max_tokens - sum(map(len, fixed))
+        words = encode(text, add_special_tokens=False, split_special_tokens=True)[:room]
+        return [*fixed[0], *words, *fixed[1]]
+
+
+def log_sigmoid(logits: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return log(1 / (1 + exp(-x))), at least ``LEAST_LOG``."""
+    return np.maximum(-np.logaddexp(0, -logits), LEAST_LOG)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -1,0 +1,190 @@
+"""Cards: merging, history, the users' rights, and several memories on one store."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+
+import numpy as np
+import pytest
+
+from penchant import InputError, Preference
+from penchant.memory.memory import Memory
+from penchant.memory.merge import STRENGTH
+from penchant.memory.sqlite import SQLiteStore
+from penchant.memory.store import Changes, ConflictError
+from penchant.types import SOURCE_LIMIT
+from tests.memory.conftest import START, WordEmbedder, relate, rule, source
+
+
+def test_a_new_wish_is_a_new_card_with_its_provenance(memory: Memory) -> None:
+    merged = memory.add("ann", rule("use tabs"), source(3, "monday", "tabs please"))
+    (card,) = memory.cards("ann")
+    assert merged.outcome == "added"
+    assert merged.card == card
+    assert card.note == "When writing Python code, use tabs."
+    assert (card.sources[0].session, card.sources[0].turns, card.sources[0].text) == ("monday", (3,), "tabs please")
+    assert (card.count, card.is_global, card.pinned, card.superseded_by) == (1, False, False, None)
+    assert (card.created, card.seen) == (START + timedelta(hours=3),) * 2
+
+
+def test_the_same_wish_again_strengthens_the_card(memory: Memory) -> None:
+    memory.add("ann", rule("use tabs", confidence=0.8), source(0))
+    merged = memory.add("ann", rule("use tabs everywhere", confidence=0.6), source(2))
+    (card,) = memory.cards("ann")
+    assert (merged.outcome, card.rule.action, card.count) == ("strengthened", "use tabs", 2)
+    assert card.rule.confidence == pytest.approx(1 - 0.2 * (1 - STRENGTH * 0.6))
+    assert card.seen == START + timedelta(hours=2)
+    assert [item.turns for item in card.sources] == [(0,), (2,)]
+
+
+def test_one_turn_read_in_two_windows_counts_once(memory: Memory) -> None:
+    for _ in range(3):
+        merged = memory.add("ann", rule("use tabs"), source(0))
+    assert (merged.outcome, merged.changed) == ("known", ())
+    assert memory.cards("ann")[0].count == 1
+    memory.add("ann", rule("use tabs for indentation"), source(0))  # the same words, read otherwise
+    assert memory.cards("ann")[0].count == 1
+
+
+def test_a_contrary_wish_takes_the_place_of_the_old_one(memory: Memory) -> None:
+    tabs = memory.add("ann", rule("use tabs"), source(0)).card
+    memory.add("ann", rule("use tabs", condition="when writing Go code"), source(1))
+    merged = memory.add("ann", rule("use spaces"), source(2))
+    again = memory.add("ann", rule("use yaks"), source(4)).card
+    assert merged.outcome == "replaced"
+    assert [card.note for card in memory.cards("ann")] == ["When writing Go code, use tabs.", again.note]
+    assert [card.rule.action for card in memory.history("ann", again.id)] == ["use tabs", "use spaces", "use yaks"]
+    assert memory.card("ann", tabs.id).superseded_by == merged.card.id
+
+
+def test_without_a_judge_nothing_is_merged_but_the_same_words(store: SQLiteStore) -> None:
+    memory = Memory(store, WordEmbedder())
+    for turn, action in enumerate(["use tabs", "Use Tabs", "use spaces"]):
+        memory.add("ann", rule(action), source(turn))
+    assert [(card.rule.action, card.count) for card in memory.cards("ann")] == [("use tabs", 2), ("use spaces", 1)]
+
+
+def test_sources_are_bounded_and_the_count_is_not(memory: Memory) -> None:
+    for turn in range(SOURCE_LIMIT + 5):
+        memory.add("ann", rule("use tabs"), source(turn))
+    (card,) = memory.cards("ann")
+    assert (card.count, len(card.sources), card.sources[0].turns) == (SOURCE_LIMIT + 5, SOURCE_LIMIT, (5,))
+    assert card.rule.confidence <= 1
+
+
+def test_editing_and_pinning(memory: Memory) -> None:
+    old = memory.add("ann", rule("use tabs"), source(0)).card
+    memory.pin("ann", old.id)
+    new = memory.edit("ann", old.id, action="use tabs of width 4")
+    assert (new.rule.action, new.rule.confidence, new.pinned, new.edited) == ("use tabs of width 4", 1.0, True, True)
+    assert memory.cards("ann") == (new,)
+    assert [card.id for card in memory.history("ann", new.id)] == [old.id, new.id]
+    assert memory.edit("ann", new.id, condition="general").is_global
+    with pytest.raises(InputError, match="is history: change"):
+        memory.pin("ann", old.id)
+    with pytest.raises(InputError, match="action: String should have at most 256"):
+        memory.edit("ann", memory.cards("ann")[0].id, action="x" * 257)
+    with pytest.raises(InputError, match="no card 'nope'"):
+        memory.edit("ann", "nope", action="x")
+    assert not memory.pin("ann", memory.cards("ann")[0].id, pinned=False).pinned
+
+
+def test_a_deleted_card_takes_its_history_along(memory: Memory, store: SQLiteStore) -> None:
+    memory.add("ann", rule("use tabs"), source(0))
+    new = memory.add("ann", rule("use spaces"), source(1)).card
+    other = memory.add("ann", rule("be brief"), source(2)).card
+    memory.delete("ann", new.id)
+    assert [card.id for card in store.read("ann", "words").cards] == [other.id]
+    assert set(store.read("ann", "words").vectors) == {other.id}
+    with pytest.raises(InputError, match="no card"):
+        memory.delete("ann", new.id)
+
+
+def test_nobody_touches_another_users_cards(memory: Memory) -> None:
+    card = memory.add("ann", rule("use tabs"), source(0)).card
+    memory.add("bob", rule("use tabs"), source(0))
+    for act in (memory.card, memory.pin, memory.delete, memory.history):
+        with pytest.raises(InputError, match="no card"):
+            act("bob", card.id)  # type: ignore[operator]
+    assert memory.delete_user("bob")
+    assert not memory.delete_user("bob")
+    assert memory.cards("ann") == (card,)
+    assert list(memory.users()) == ["ann"]
+
+
+def test_export_and_import_lose_nothing(memory: Memory, store: SQLiteStore) -> None:
+    memory.add(
+        "ann", rule("use tabs", confidence=0.123456789012345), source(0, text='tabs "\n\u2028 日本語 \U0001f600')
+    )
+    memory.add("ann", rule("use spaces"), source(1))
+    memory.change("ann", lambda _: (Changes(values={"z": bytes(range(256))}), None))
+    before = store.read("ann", "words")
+    record = json.loads(json.dumps(memory.export("ann")))
+    with pytest.raises(InputError, match="user 'ann' is in this memory already"):
+        memory.load(record)
+    memory.delete_user("ann")
+    assert memory.load(record) == "ann"
+    after = store.read("ann", "words")
+    assert (after.cards, after.values) == (before.cards, before.values)
+    assert set(after.vectors) == set(before.vectors)
+    assert all(np.array_equal(after.vectors[card], before.vectors[card]) for card in before.vectors)
+    assert memory.export("ann") == record
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        ({"format": "other"}, "format: this is no export"),
+        ({"cards": [{}]}, "cards: id: Field required"),
+        ({"cards": 5}, "this export is damaged"),
+        ({"vectors": {"nobody": "AAAAAA=="}}, "a vector has no card"),
+        ({"values": {"z": "no base64!"}}, "this export is damaged"),
+        ({"user": "eve"}, "another user's"),
+    ],
+)
+def test_a_damaged_export_stores_nothing(memory: Memory, damage: dict[str, object], message: str) -> None:
+    memory.add("ann", rule("use tabs"), source(0))
+    record = memory.export("ann") | damage
+    memory.delete_user("ann")
+    with pytest.raises(InputError, match=message):
+        memory.load(record)
+    assert list(memory.users()) == []
+
+
+def test_two_memories_see_each_others_changes(store: SQLiteStore) -> None:
+    here = Memory(store, WordEmbedder(), relate)
+    there = Memory(SQLiteStore(store.path), WordEmbedder(), relate)
+    for number in range(6):
+        (here, there)[number % 2].add("ann", rule(f"do{number} it"), source(number))
+    assert here.cards("ann") == there.cards("ann")
+    assert len(here.cards("ann")) == 6
+    there.delete_user("ann")
+    assert here.cards("ann") == ()
+    there.add("ann", rule("use tabs"), source(0))
+    assert [card.rule.action for card in here.cards("ann")] == ["use tabs"]
+
+
+def test_a_writer_who_loses_the_race_decides_again(store: SQLiteStore) -> None:
+    here, there = (Memory(SQLiteStore(store.path), WordEmbedder(), relate) for _ in range(2))
+    raced = []
+
+    def slow(new: Preference, old: list[Preference]) -> np.ndarray:
+        if not raced:
+            raced.append(there.add("ann", rule("use spaces"), source(5)))
+        return relate(new, old)
+
+    here.add("ann", rule("use tabs"), source(0))
+    Memory(store, WordEmbedder(), slow).add("ann", rule("use yaks"), source(9))  # type: ignore[arg-type]
+    assert [card.rule.action for card in here.cards("ann")] == ["use yaks"]
+    assert len(here.history("ann", here.cards("ann")[0].id)) == 3
+    with pytest.raises(ConflictError):
+        store.write("ann", 1, Changes())
+
+
+def test_another_embedder_embeds_the_cards_again(memory: Memory, store: SQLiteStore) -> None:
+    memory.add("ann", rule("use tabs"), source(0))
+    other = Memory(store, WordEmbedder("other", 16), relate)
+    assert other.read("ann").vectors.shape == (1, 16)
+    assert other.add("ann", rule("use tabs all day"), source(1)).outcome == "strengthened"
+    assert memory.read("ann").vectors.shape == (1, 64)

@@ -1,0 +1,27 @@
+"""Global or conditional, by the paper's rule."""
+
+from __future__ import annotations
+
+import pytest
+
+from penchant.memory.scope import is_global
+
+
+@pytest.mark.parametrize(
+    ("condition", "expected"),
+    [
+        ("general", True),
+        ("in all conversations", True),
+        ("when writing ANY kind of email to a client", True),
+        ("regardless of the topic and the language", True),
+        ("small talk", True),  # two words, none of a domain
+        ("when writing Python code", False),
+        ("for essays", True),  # the paper's list has the word "essay" only
+        ("coding", False),
+        ("formal writing", False),
+        ("when the company asks for a small meal", False),  # "company" and "small" only hold universal words
+        ("", True),
+    ],
+)
+def test_scope(condition: str, expected: bool) -> None:
+    assert is_global(condition) is expected

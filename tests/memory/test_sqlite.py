@@ -1,0 +1,271 @@
+"""The file: crashes, concurrency, deletion, damage, versions, a full disk, and odd ids."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from penchant import InputError
+from penchant.errors import StoreError
+from penchant.memory.memory import Memory
+from penchant.memory.merge import new_card, new_id
+from penchant.memory.migrations import MIGRATIONS
+from penchant.memory.sqlite import SQLiteStore, check_user
+from penchant.memory.store import Changes
+from tests.conftest import ROOT
+from tests.memory.conftest import WordEmbedder, rule, source
+
+WRITER = """
+import sys
+from pathlib import Path
+from penchant.memory.memory import Memory
+from penchant.memory.sqlite import SQLiteStore
+from tests.memory.conftest import WordEmbedder, rule, source
+memory = Memory(SQLiteStore(Path(sys.argv[1])), WordEmbedder())
+for number in range(int(sys.argv[3])):
+    memory.add("ann", rule(f"{sys.argv[2]} number {number}"), source(number))
+    print(number, flush=True)
+"""
+
+
+def writer(path: Path, name: str, count: int) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", WRITER, str(path), name, str(count)], stdout=subprocess.PIPE, text=True, cwd=ROOT
+    )
+
+
+def test_what_was_committed_survives_kill_9(store: SQLiteStore) -> None:
+    for round_ in range(3):
+        with writer(store.path, f"round{round_}", 100_000) as process:
+            assert process.stdout
+            seen = [int(process.stdout.readline()) for _ in range(15 + round_)]
+            process.send_signal(signal.SIGKILL)
+            seen += [int(line) for line in process.stdout.read().splitlines(keepends=True) if line.endswith("\n")]
+        cards = store.read("ann", "words").cards
+        kept = {card.rule.action for card in cards}
+        assert {f"round{round_} number {number}" for number in seen} <= kept
+        assert len(store.read("ann", "words").vectors) == len(cards)
+    connection = sqlite3.connect(store.path)
+    assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    connection.close()
+
+
+def test_processes_and_threads_that_write_at_once_lose_nothing(store: SQLiteStore) -> None:
+    processes = [writer(store.path, f"process{number}", 25) for number in range(2)]
+    memory = Memory(store, WordEmbedder())
+
+    def work(name: str) -> None:
+        for number in range(25):
+            memory.add("ann", rule(f"{name} number {number}"), source(number))
+
+    threads = [threading.Thread(target=work, args=(f"thread{number}",)) for number in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for process in processes:
+        process.communicate()
+        assert process.returncode == 0
+    kept = {card.rule.action for card in store.read("ann", "words").cards}
+    writers = [*(f"process{number}" for number in range(2)), *(f"thread{number}" for number in range(3))]
+    assert kept == {f"{name} number {number}" for name in writers for number in range(25)}
+
+
+def test_nothing_of_a_deleted_user_or_card_is_left_in_the_files(store: SQLiteStore) -> None:
+    memory = Memory(store, WordEmbedder())
+    secret = memory.add("secret-user", rule("say xylophone"), source(0, text="zanzibar" * 700)).card
+    memory.change("secret-user", lambda _: (Changes(values={"z": b"quartz-vector" * 500}), None))
+    gone = memory.add("bob", rule("say marimba"), source(0, text="my gazebo")).card
+    kept = memory.add("bob", rule("keep vibraphone"), source(1)).card
+    vectors = [memory.read(user).vectors[0].astype("<f4").tobytes() for user in ("secret-user", "bob")]
+    markers = [b"secret-user", b"xylophone", b"zanzibar", b"quartz-vector", b"marimba", b"gazebo", *vectors]
+    markers += [secret.id.encode(), gone.id.encode()]
+    assert all(marker in content(store.path) for marker in markers)
+    memory.delete_user("secret-user")
+    memory.delete("bob", gone.id)
+    assert [marker for marker in markers if marker in content(store.path)] == []
+    assert kept.id.encode() in content(store.path)
+
+
+def content(path: Path) -> bytes:
+    return b"".join(file.read_bytes() for file in sorted(path.parent.iterdir()))
+
+
+def test_deletion_waits_for_readers_and_says_so_if_they_stay(
+    store: SQLiteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Memory(store, WordEmbedder()).add("ann", rule("use tabs"), source(0))
+    reader = sqlite3.connect(store.path, isolation_level=None)
+    reader.execute("BEGIN")
+    reader.execute("SELECT * FROM cards").fetchall()
+    monkeypatch.setattr("penchant.memory.sqlite.PATIENCE", 0.05)
+    with pytest.raises(StoreError, match="a reader keeps the log in use"):
+        SQLiteStore(store.path).delete_user("ann")
+    reader.close()
+    assert not store.delete_user("ann")
+    assert b"use tabs" not in content(store.path)
+
+
+def test_a_store_of_a_newer_version_is_left_alone(store: SQLiteStore) -> None:
+    store.close()
+    connection = sqlite3.connect(store.path)
+    connection.execute(f"PRAGMA user_version = {len(MIGRATIONS) + 1}")
+    connection.close()
+    before = store.path.read_bytes()
+    with pytest.raises(StoreError, match="newer Penchant"):
+        SQLiteStore(store.path)
+    assert store.path.read_bytes() == before
+
+
+def test_another_programs_database_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "other.db"
+    connection = sqlite3.connect(path)
+    connection.execute("CREATE TABLE theirs (x)")
+    connection.close()
+    before = path.read_bytes()
+    with pytest.raises(StoreError, match="another program"):
+        SQLiteStore(path)
+    assert path.read_bytes() == before
+
+
+def test_a_truncated_or_overwritten_file_is_an_error(store: SQLiteStore, tmp_path: Path) -> None:
+    memory = Memory(store, WordEmbedder())
+    for number in range(200):
+        memory.add("ann", rule(f"rule number {number}"), source(number))
+    store.delete_user("nobody")  # empties the log
+    store.close()
+    whole = store.path.read_bytes()
+    for name, damaged in (
+        ("half.db", whole[: len(whole) // 2]),
+        ("page.db", whole[:4096]),
+        ("noise.db", b"noise" * 5000),
+        ("hole.db", whole[:8192] + b"\xff" * (len(whole) - 8192)),
+    ):
+        path = tmp_path / name
+        path.write_bytes(damaged)
+        with pytest.raises(StoreError, match=r"restore a copy|restore the file"):
+            SQLiteStore(path).read("ann", "words")
+
+
+def test_a_full_disk_is_an_error_and_loses_nothing(store: SQLiteStore) -> None:
+    memory = Memory(store, WordEmbedder())
+    memory.add("ann", rule("use tabs"), source(0))
+    before = store.read("ann", "words")
+    pages = store._connection().execute("PRAGMA page_count").fetchone()[0]
+    store._connection().execute(f"PRAGMA max_page_count = {pages + 2}")
+    with pytest.raises(StoreError, match="full: make room"):
+        memory.change("ann", lambda _: (Changes(values={"z": b"x" * 100_000}), None))
+    assert store.read("ann", "words").cards == before.cards
+    assert memory.cards("ann") == before.cards
+    store._connection().execute("PRAGMA max_page_count = 100000")
+    memory.change("ann", lambda _: (Changes(values={"z": b"x" * 100_000}), None))
+    assert len(store.read("ann", "words").values["z"]) == 100_000
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_that_may_not_be_written_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "locked").mkdir(mode=0o500)
+    with pytest.raises(StoreError, match="locked"):
+        SQLiteStore(tmp_path / "locked" / "memory.db")
+
+
+def test_a_path_that_cannot_be_a_file_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    for path in (tmp_path / "file" / "memory.db", tmp_path):
+        with pytest.raises(StoreError, match=str(tmp_path)):
+            SQLiteStore(path)
+
+
+def test_ids_that_cannot_be(store: SQLiteStore) -> None:
+    for user, message in (
+        ("", "not empty"),
+        ("  ", "not empty"),
+        ("x" * 513, "513 characters"),
+        ("a\0b", "null character"),
+        ("\ud800", "lone surrogate"),
+    ):
+        for act in (store.version, store.delete_user, lambda user: store.write(user, 0, Changes())):
+            with pytest.raises(InputError, match=message):
+                act(user)
+    with pytest.raises(InputError, match="not empty"):
+        check_user(None)  # type: ignore[arg-type]
+    assert list(store.users()) == []
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)
+@given(st.lists(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1), unique=True))
+def test_every_other_id_is_a_user_of_its_own(tmp_path: Path, users: list[str]) -> None:
+    users = [user for user in users if user.strip()] + ["../../etc/passwd", "'; DROP TABLE users; --", "%", "_"]
+    path = tmp_path / "ids"
+    shutil.rmtree(path, ignore_errors=True)
+    store = SQLiteStore(path / "memory.db")
+    for number, user in enumerate(dict.fromkeys(users)):
+        card = new_card(user, rule(f"do {number}"), source(0))
+        store.write(user, 0, Changes(cards=[card], vectors={card.id: np.ones(4, np.float32)}, model="m"))
+    assert list(store.users()) == sorted(set(users), key=lambda user: user.encode())
+    for number, user in enumerate(dict.fromkeys(users)):
+        (card,) = store.read(user, "m").cards
+        assert (card.user, card.rule.action) == (user, f"do {number}")
+    store.close()
+
+
+def test_ten_thousand_cards_of_one_user(store: SQLiteStore) -> None:
+    cards = [new_card("ann", rule(f"do {number}"), source(0)) for number in range(10_000)]
+    vectors = {card.id: np.full(8, number, np.float32) for number, card in enumerate(cards)}
+    version = store.write("ann", 0, Changes(cards=cards, vectors=vectors, model="m"))
+    found = store.read("ann", "m")
+    assert (found.version, len(found.cards), len(found.vectors)) == (version, 10_000, 10_000)
+    assert [card.id for card in found.cards] == sorted(card.id for card in cards)
+
+
+def test_a_sample_is_spread_over_users(store: SQLiteStore) -> None:
+    assert store.sample_vectors("m", 10).shape == (0,)
+    for user in range(5):
+        cards = [new_card(f"u{user}", rule(f"do {number}"), source(0)) for number in range(20)]
+        vectors = {card.id: np.full(3, user, np.float32) for card in cards}
+        store.write(f"u{user}", 0, Changes(cards=cards, vectors=vectors, model="m"))
+    sample = store.sample_vectors("m", 10)
+    assert sample.shape == (10, 3)
+    assert set(sample[:, 0]) == set(range(5))
+    assert np.array_equal(sample, store.sample_vectors("m", 10))
+    assert store.sample_vectors("other", 10).size == 0
+
+
+def test_shared_values(store: SQLiteStore) -> None:
+    assert store.shared("space") is None
+    store.share("space", b"one")
+    store.share("space", b"two")
+    assert SQLiteStore(store.path).shared("space") == b"two"
+    assert list(store.users()) == []
+
+
+def test_ids_sort_by_time() -> None:
+    first = new_id()
+    made = [new_id() for _ in range(1000)]
+    assert [first, *made] == sorted({first, *made})
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+def test_a_forked_process_opens_its_own_connection(store: SQLiteStore) -> None:
+    Memory(store, WordEmbedder()).add("ann", rule("use tabs"), source(0))
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            Memory(store, WordEmbedder()).add("ann", rule("use two"), source(1))
+            status = 0
+        finally:
+            os._exit(status)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert len(store.read("ann", "words").cards) == 2

@@ -11,7 +11,17 @@ import penchant
 from tests.conftest import ROOT
 
 SOURCE = ROOT / "src" / "penchant"
-HEAVY = {"torch", "transformers", "sentence_transformers", "scipy", "matplotlib", "datasets", "pyarrow", "accelerate", "peft"}
+HEAVY = {
+    "torch",
+    "transformers",
+    "sentence_transformers",
+    "scipy",
+    "matplotlib",
+    "datasets",
+    "pyarrow",
+    "accelerate",
+    "peft",
+}
 MAY_IMPORT = {
     "types": set(),
     "errors": set(),
@@ -24,7 +34,11 @@ MAY_IMPORT = {
     "extract": {"errors", "extras", "types", "models", "runtime", "servers", "text"},
     "memory": {"errors", "types"},
     "retrieve": {"errors", "extras", "models", "runtime", "servers", "text", "types"},
-    "learn": {"errors", "types"},
+    "learn": {"errors", "servers", "types"},
+    "prompt": {"text"},
+    "session": {"errors", "learn", "memory", "types"},
+    "consider": {"learn", "memory", "retrieve", "session", "types"},
+    "loop": {"consider", "errors", "extract", "learn", "memory", "prompt", "retrieve", "session", "types"},
     "data": {"config", "errors", "extras", "extract", "servers", "text", "types"},
     "train": {"data", "errors", "extras", "extract", "models", "runtime", "text", "types"},
     "evaluate": {"data", "errors", "extras", "extract", "models", "runtime", "text", "types"},

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from penchant.errors import PenchantError
-from penchant.extract.base import Extractor
-from penchant.extract.window import select_window
+from penchant.extract.base import Extractor, renumber
+from penchant.extract.window import select_window, window_places
 from penchant.types import Extraction, Turn
 
 
@@ -38,6 +38,6 @@ class ScriptedExtractor(Extractor):
 
     def _extract_one(self, window: Sequence[Turn]) -> Extraction:
         try:
-            return self._script(select_window(window))
+            return renumber(self._script(select_window(window)), window_places(window))
         except PenchantError as error:
             return Extraction(valid=False, error=str(error))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, Protocol, Self
+from datetime import UTC, datetime
+from typing import Literal, Protocol, Self, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +28,13 @@ class Turn(_Value):
     """
 
     role: Literal["user", "assistant"]
+    content: str
+
+
+class Message(TypedDict):
+    """A chat message in the OpenAI form."""
+
+    role: str
     content: str
 
 
@@ -182,6 +190,11 @@ def note(rule: Preference) -> str:
         "before",
     )
     return f"{condition[:1].upper()}{condition[1:]}, {action}." if begins else f"When {condition}, {action}."
+
+
+def utc_now() -> datetime:
+    """Return the time."""
+    return datetime.now(UTC)
 
 
 class Embedder(Protocol):

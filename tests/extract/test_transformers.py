@@ -11,8 +11,8 @@ import pytest
 
 from penchant.errors import ModelError
 from penchant.extract.base import Extractor
-from penchant.extract.window import SYSTEM_PROMPTS, Message, build_messages
-from penchant.types import Extraction, Preference, Turn
+from penchant.extract.window import SYSTEM_PROMPTS, build_messages
+from penchant.types import Extraction, Message, Preference, Turn
 
 pytest.importorskip("torch")
 pytest.importorskip("transformers")

@@ -19,10 +19,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from penchant.errors import InputError, ParseError
 from penchant.extract.schema import MAX_RULES, parse_strict, parse_tolerant, unique
-from penchant.extract.window import Message, shorten
+from penchant.extract.window import shorten
 from penchant.servers import Completion, Usage
 from penchant.text import clean_text
-from penchant.types import Preference
+from penchant.types import Message, Preference
 
 ANSWERS = "answers.jsonl"
 """The file of replies in a work folder."""

@@ -9,8 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from penchant.extract.answer import AnswerForm
-from penchant.extract.window import Message
-from penchant.types import Preference
+from penchant.types import Message, Preference
 
 _HOLE = "\ue000{}\ue001"
 """Stands for a message's content while the chat template is applied."""

@@ -11,10 +11,10 @@ from penchant.errors import ModelError
 from penchant.extract.answer import CARD, read_form
 from penchant.extract.base import Extractor
 from penchant.extract.template import encode_messages
-from penchant.extract.window import Message, PromptName, build_messages
+from penchant.extract.window import PromptName, build_messages
 from penchant.extras import require
 from penchant.models.store import FORM
-from penchant.types import Extraction, Turn
+from penchant.types import Extraction, Message, Turn
 
 require("hf", "torch", "jinja2", "transformers")
 

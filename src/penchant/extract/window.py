@@ -10,11 +10,11 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from importlib.resources import files
-from typing import Literal, TypedDict
+from typing import Literal
 
 from penchant.errors import InputError
 from penchant.text import clean_text
-from penchant.types import Turn
+from penchant.types import Message, Turn
 
 PromptName = Literal["card", "reference", "guide", "brief"]
 
@@ -55,13 +55,6 @@ ELISION = "\n[...]\n"
 
 _FORGED_LABEL = re.compile(r"^(?=(?:User|Assistant):)", re.MULTILINE)
 _LABELS = {"user": "User", "assistant": "Assistant"}
-
-
-class Message(TypedDict):
-    """A chat message in the OpenAI form."""
-
-    role: str
-    content: str
 
 
 def select_window(turns: Sequence[Turn]) -> list[Turn]:

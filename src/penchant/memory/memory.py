@@ -8,7 +8,6 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 import numpy as np
@@ -19,7 +18,7 @@ from penchant.errors import InputError, first_fault
 from penchant.memory.merge import Merged, Relate, merge, new_id
 from penchant.memory.scope import is_global
 from penchant.memory.store import Changes, ConflictError, Snapshot, Store
-from penchant.types import Card, Embedder, Preference, Source, note
+from penchant.types import Card, Embedder, Preference, Source, note, utc_now
 
 CACHED_USERS = 256
 """Users whose cards stay in memory, so that a turn does not read them again."""
@@ -142,7 +141,7 @@ class Memory:
                 rule = Preference.model_validate(changed | {"confidence": 1.0})
             except ValidationError as error:
                 raise InputError(first_fault(error, "card")) from error
-            now = datetime.now(UTC)
+            now = utc_now()
             update = {"id": new_id(), "rule": rule, "is_global": is_global(rule.condition), "seen": now, "edited": True}
             new = old.model_copy(update=update)
             gone = old.model_copy(update={"superseded_by": new.id})

@@ -5,7 +5,7 @@ Devlin et al., 2019 (arXiv 1810.04805); mean pooling and unit length as in Reime
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,22 +22,42 @@ _EPSILON = 1e-12
 def sentence_encoder(tensors: Tensors, heads: int) -> Any:
     """Build a model from ``input_ids`` and ``attention_mask``, int64 (rows, tokens), to unit vectors (rows, width)."""
     ops = ov.opset13
-    ids = ops.parameter([-1, -1], np.int64, name="input_ids")
-    mask = ops.parameter([-1, -1], np.int64, name="attention_mask")
+    ids, mask = (ops.parameter([-1, -1], np.int64, name=name) for name in ("input_ids", "attention_mask"))
     hidden = _Graph(tensors, heads).hidden(ids, mask)
+    unit = ops.normalize_l2(_mean(hidden, mask), ops.constant([1]), _EPSILON, "max")
+    return ov.Model([ops.result(unit)], [ids, mask], "sentence_encoder")
+
+
+def pair_reader(tensors: Tensors, heads: int, outputs: Sequence[str]) -> Any:
+    """Build a cross-encoder from ``input_ids``, ``attention_mask`` and ``token_type_ids``, int64 (rows, tokens).
+
+    Each output is a linear head, ``{name}.weight`` and ``{name}.bias``, on the first token's state beside the mean of
+    all, shape (rows, outputs of the head).
+    """
+    ops = ov.opset13
+    names = ("input_ids", "attention_mask", "token_type_ids")
+    ids, mask, types = (ops.parameter([-1, -1], np.int64, name=name) for name in names)
+    graph = _Graph(tensors, heads)
+    hidden = graph.hidden(ids, mask, types)
+    first = ops.gather(hidden, ops.constant(0), ops.constant(1))
+    state = ops.concat([first, _mean(hidden, mask)], 1)
+    results = [ops.result(graph.dense(state, name)) for name in outputs]
+    return ov.Model(results, [ids, mask, types], "pair_reader")
+
+
+def _mean(hidden: Any, mask: Any) -> Any:
+    ops = ov.opset13
     weights = ops.unsqueeze(ops.convert(mask, "f32"), ops.constant([2]))
     total = ops.reduce_sum(ops.multiply(hidden, weights), ops.constant([1]))
-    mean = ops.divide(total, ops.reduce_sum(weights, ops.constant([1])))
-    unit = ops.normalize_l2(mean, ops.constant([1]), _EPSILON, "max")
-    return ov.Model([ops.result(unit)], [ids, mask], "sentence_encoder")
+    return ops.divide(total, ops.reduce_sum(weights, ops.constant([1])))
 
 
 class _Graph:
     def __init__(self, tensors: Tensors, heads: int) -> None:
         self._ops, self._tensors, self._heads = ov.opset13, tensors, heads
 
-    def hidden(self, ids: Any, mask: Any) -> Any:
-        """Return the last layer's states, (rows, tokens, width)."""
+    def hidden(self, ids: Any, mask: Any, types: Any = None) -> Any:
+        """Return the last layer's states, (rows, tokens, width); without types, all tokens are of the first."""
         ops = self._ops
         count = ops.gather(ops.shape_of(ids), ops.constant([1]), ops.constant(0))
         places = ops.range(
@@ -45,8 +65,9 @@ class _Graph:
         )
         words = ops.gather(self._constant("embeddings.word_embeddings.weight"), ids, ops.constant(0))
         positions = ops.gather(self._constant("embeddings.position_embeddings.weight"), places, ops.constant(0))
-        first_type = ops.constant(self._tensors["embeddings.token_type_embeddings.weight"][0])
-        state = self._norm(ops.add(ops.add(words, positions), first_type), "embeddings.LayerNorm")
+        kinds = ops.constant(0) if types is None else types
+        kind = ops.gather(self._constant("embeddings.token_type_embeddings.weight"), kinds, ops.constant(0))
+        state = self._norm(ops.add(ops.add(words, positions), kind), "embeddings.LayerNorm")
         shown = ops.convert(ops.unsqueeze(ops.unsqueeze(mask, ops.constant([1])), ops.constant([1])), "boolean")
         layer = 0
         while f"encoder.layer.{layer}.output.dense.weight" in self._tensors:
@@ -57,15 +78,15 @@ class _Graph:
     def _layer(self, state: Any, shown: Any, name: str) -> Any:
         ops = self._ops
         query, key, value = (
-            self._split(self._dense(state, f"{name}.attention.self.{part}")) for part in ("query", "key", "value")
+            self._split(self.dense(state, f"{name}.attention.self.{part}")) for part in ("query", "key", "value")
         )
         mixed = ops.scaled_dot_product_attention(query, key, value, shown)
         rows = ops.transpose(mixed, ops.constant([0, 2, 1, 3]))
         joined = ops.reshape(rows, ops.constant([0, 0, -1]), special_zero=True)
-        dense = self._dense(joined, f"{name}.attention.output.dense")
+        dense = self.dense(joined, f"{name}.attention.output.dense")
         state = self._norm(ops.add(state, dense), f"{name}.attention.output.LayerNorm")
-        wide = ops.gelu(self._dense(state, f"{name}.intermediate.dense"), "erf")
-        return self._norm(ops.add(state, self._dense(wide, f"{name}.output.dense")), f"{name}.output.LayerNorm")
+        wide = ops.gelu(self.dense(state, f"{name}.intermediate.dense"), "erf")
+        return self._norm(ops.add(state, self.dense(wide, f"{name}.output.dense")), f"{name}.output.LayerNorm")
 
     def _split(self, state: Any) -> Any:
         ops = self._ops
@@ -73,7 +94,8 @@ class _Graph:
         parts = ops.reshape(state, ops.constant([0, 0, self._heads, width]), special_zero=True)
         return ops.transpose(parts, ops.constant([0, 2, 1, 3]))
 
-    def _dense(self, state: Any, name: str) -> Any:
+    def dense(self, state: Any, name: str) -> Any:
+        """Return a linear layer's output."""
         ops = self._ops
         product = ops.matmul(state, self._constant(f"{name}.weight"), transpose_a=False, transpose_b=True)
         return ops.add(product, self._constant(f"{name}.bias"))

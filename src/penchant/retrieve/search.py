@@ -47,6 +47,10 @@ class Retriever:
     def __init__(self, embedder: Embedder, reranker: Reranker | None = None, *, transform: bool = True) -> None:
         self._embedder, self._reranker, self._transform = embedder, reranker, transform
 
+    def embed(self, text: str) -> NDArray[np.float32]:
+        """Return the embedding of a text, as queries are embedded, shape (dimensions,)."""
+        return self._embedder.embed([text])[0]
+
     def find(self, query: str, cards: Sequence[Card], vectors: NDArray[np.float32]) -> Found:
         """Find the candidates for a query; exact.
 

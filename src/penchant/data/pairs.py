@@ -1,0 +1,162 @@
+"""Pairs of texts for the pair reader: does a rule apply, what are two rules to each other, how content is a user?"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from penchant.data.synthesis import Wish
+from penchant.types import LabelledWindow, Preference, note
+
+RELATIONS = ("same", "contradicts", "unrelated")
+"""What a newer rule is to an older one."""
+
+LABELS = ("constraint", "correction", "confusion", "praise", "progress", "neutral", "topic_shift")
+"""What a user's reaction to an answer is (paper, section 6)."""
+
+Task = Literal["relevance", "relation", "reaction"]
+
+APART = 8
+"""One in so many profiles, rules and exchanges is kept apart, for calibration."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two texts and what is to be said of them: 0 or 1, an index of ``RELATIONS``, or one of ``LABELS``."""
+
+    first: str
+    second: str
+    task: Task
+    target: int
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class Rule(_Record):
+    """A rule without a confidence."""
+
+    condition: str = Field(min_length=1)
+    action: str = Field(min_length=1)
+
+    @property
+    def note(self) -> str:
+        """The rule as a sentence."""
+        return note(Preference(condition=self.condition, action=self.action, confidence=1.0))
+
+
+class ProfileRule(Rule):
+    """A rule of a profile."""
+
+    id: str
+
+
+class Query(_Record):
+    """A message, and the ids of the conditional rules that apply to it."""
+
+    id: str
+    text: str = Field(min_length=1)
+    relevant: tuple[str, ...]
+
+
+class Profile(_Record):
+    """A user: who, their rules, and messages with the rules that apply (data/relevance)."""
+
+    id: str
+    persona: str
+    preferences: tuple[ProfileRule, ...] = Field(min_length=1)
+    queries: tuple[Query, ...] = Field(min_length=1)
+
+
+class RulePair(_Record):
+    """An older and a newer rule of one user (data/merge)."""
+
+    id: str
+    old: Rule
+    new: Rule
+    relation: Literal["same", "contradicts", "unrelated"]
+
+
+class RatedReaction(_Record):
+    """What a user wrote next, how content that shows them to be, and what kind of reaction it is."""
+
+    text: str = Field(min_length=1)
+    reward: float = Field(ge=-1, le=1)
+    label: Literal["constraint", "correction", "confusion", "praise", "progress", "neutral", "topic_shift"]
+
+
+class RatedExchange(_Record):
+    """A question, an answer, and reactions to it (data/labelled/reactions*.jsonl)."""
+
+    id: str
+    ask: str = Field(min_length=1)
+    answer: str = Field(min_length=1)
+    reactions: tuple[RatedReaction, ...] = Field(min_length=1)
+
+
+def relevance(profiles: Sequence[Profile], rng: random.Random, negatives: int) -> Iterator[Pair]:
+    """Yield each query with the rules that apply to it, and with so many drawn from the others."""
+    for profile in profiles:
+        conditional = [rule for rule in profile.preferences if rule.condition != "general"]
+        for query in profile.queries:
+            others = [rule for rule in conditional if rule.id not in query.relevant]
+            for rule in conditional:
+                if rule.id in query.relevant:
+                    yield Pair(query.text, rule.note, "relevance", 1)
+            for rule in rng.sample(others, min(negatives, len(others))):
+                yield Pair(query.text, rule.note, "relevance", 0)
+
+
+def corrections(windows: Sequence[LabelledWindow], rng: random.Random) -> Iterator[Pair]:
+    """Yield what a user asked with the rule that they laid down after the answer, and with another window's rule."""
+    corrected = [
+        window
+        for window in windows
+        if len(window.turns) >= 3 and len(window.preferences) == 1 and "correction" in window.tags
+    ]
+    for window in corrected:
+        (rule,) = window.preferences
+        if rule.condition != "general":
+            asked = window.turns[-3].content
+            yield Pair(asked, note(rule), "relevance", 1)
+            (other,) = rng.choice(corrected).preferences
+            if {other.condition, rule.condition}.isdisjoint({"general"}) and other.condition != rule.condition:
+                yield Pair(asked, note(other), "relevance", 0)
+
+
+def relations(pairs: Sequence[RulePair], wishes: Sequence[Wish], rng: random.Random, count: int) -> Iterator[Pair]:
+    """Yield pairs of rules, and ``count`` wishes with their contrary and with another wish of the domain."""
+    for pair in pairs:
+        yield Pair(pair.old.note, pair.new.note, "relation", RELATIONS.index(pair.relation))
+    for wish in rng.sample(list(wishes), min(count, len(wishes))):
+        contrary = Rule(condition=wish.condition, action=wish.opposite.action)
+        rules = [wish_rule(wish), contrary]
+        rng.shuffle(rules)
+        yield Pair(rules[0].note, rules[1].note, "relation", RELATIONS.index("contradicts"))
+        other = rng.choice([each for each in wishes if each.domain == wish.domain])
+        if other.action != wish.action:
+            yield Pair(wish_rule(wish).note, wish_rule(other).note, "relation", RELATIONS.index("unrelated"))
+
+
+def wish_rule(wish: Wish) -> Rule:
+    """Return a wish as a rule."""
+    return Rule(condition=wish.condition, action=wish.action)
+
+
+def exchange_text(ask: str, answer: str) -> str:
+    """Return an exchange as the pair reader reads it."""
+    return f"{ask}\n{answer}"
+
+
+def reactions(exchanges: Sequence[RatedExchange]) -> Iterator[Pair]:
+    """Yield each exchange with each reaction to it."""
+    for exchange in exchanges:
+        for reaction in exchange.reactions:
+            yield Pair(
+                exchange_text(exchange.ask, exchange.answer), reaction.text, "reaction", LABELS.index(reaction.label)
+            )

@@ -1,0 +1,273 @@
+"""The loop (paper, section 1): reward of the last answer, extraction, retrieval, and notes for any chat model."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, Self
+
+from penchant.consider import consider, consider_all
+from penchant.errors import InputError
+from penchant.extract.base import Extractor
+from penchant.extract.dialogue import numbered_turns
+from penchant.learn.base import Feedback, Learner
+from penchant.learn.reward import Exchange as Rated
+from penchant.learn.reward import RewardModel, heuristic_gate
+from penchant.memory.memory import Cards, Memory
+from penchant.memory.store import Changes
+from penchant.prompt import notes_block, transcript_block, with_block
+from penchant.retrieve.search import Retriever
+from penchant.session import Exchange, Learned, Prepared, Session, Settings, Summarise
+from penchant.types import Evidence, Extraction, Source, Turn, utc_now
+
+SESSION = "session:"
+SUMMARY = "summary"
+SAID = "said"
+"""Names of what is kept of a user beside their cards and what the learner knows."""
+
+
+class Personalizer:
+    """Puts what is known of a user in front of any chat model, and learns from what they write; thread-safe.
+
+    Args:
+        memory: the users' cards.
+        extractor: reads messages.
+        retriever: finds candidates.
+        learner: ranks them by what the user's reactions showed.
+        reward: estimates how content a reaction shows a user to be.
+        summarise: for the mode ``reflection``.
+        settings: how the loop runs.
+    """
+
+    def __init__(
+        self,
+        memory: Memory,
+        extractor: Extractor,
+        retriever: Retriever,
+        learner: Learner,
+        reward: RewardModel,
+        *,
+        summarise: Summarise | None = None,
+        settings: Settings | None = None,
+    ) -> None:
+        self.memory, self.settings = memory, settings or Settings()
+        self._extractor, self._retriever, self._learner, self._reward = extractor, retriever, learner, reward
+        self._summarise = summarise
+        if self.settings.mode == "reflection" and summarise is None:
+            raise InputError("summarise: the mode 'reflection' needs a function that sums sessions up")
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="penchant-read")
+
+    def prepare(self, user: str, session: str, messages: Sequence[Mapping[str, Any]]) -> Prepared:
+        """Take a user's message: learn from it, and return the messages with the notes that it needs.
+
+        Args:
+            user: whose.
+            session: its name; what is learned outlives it.
+            messages: the chat so far, as the chat model takes them; the last one is the user's.
+
+        Raises:
+            InputError: the messages cannot be read, or the last one is not the user's.
+        """
+        turns = [turn for _, turn in numbered_turns(messages)]
+        if turns[-1].role != "user":
+            raise InputError("messages: the last one must be the user's")
+        ask = turns[-1].content
+
+        def decide(cards: Cards) -> tuple[Changes, tuple[Session, Exchange, float | None, str]]:
+            before = _session(cards, session)
+            reward, learned = self._react(before.last, session, ask, cards)
+            now = self._consider(before.turns, ask, cards, learned)
+            said = (*before.said, ("user", ask)) if self.settings.mode in ("contextual", "reflection") else ()
+            after = before.model_copy(update={"turns": before.turns + 1, "last": now, "said": said})
+            values: dict[str, bytes | None] = {SESSION + session: _dump(after)}
+            if learned is not cards.snapshot.values.get(self._learner.name):
+                values[self._learner.name] = learned
+            return Changes(values=values), (before, now, reward, self._block(now, cards))
+
+        before, now, reward, block = self.memory.change(user, decide)
+        reading = self._pool.submit(self._read, user, session, turns, before, now)
+        reading.add_done_callback(_report)
+        if not self.settings.background:
+            reading.result()
+        return Prepared(with_block(messages, block), now.considered, reward, reading)
+
+    def complete(self, user: str, session: str, reply: str) -> None:
+        """Take the chat model's answer to the message that was prepared last."""
+
+        def decide(cards: Cards) -> tuple[Changes | None, None]:
+            state = _session(cards, session)
+            if state.last is None:
+                return None, None
+            said = (*state.said, ("assistant", reply)) if state.said else ()
+            after = state.model_copy(update={"last": state.last.model_copy(update={"answer": reply}), "said": said})
+            return Changes(values={SESSION + session: _dump(after)}), None
+
+        self.memory.change(user, decide)
+
+    def why(self, user: str, session: str) -> Exchange | None:
+        """Return the last message of a session, what was considered for it and why; None: there was none."""
+        return _session(self.memory.read(user), session).last
+
+    def rate(self, user: str, session: str, reward: float) -> None:
+        """Take explicit feedback on the last answer, from -1 to 1; the user's next message then gives none.
+
+        Raises:
+            InputError: there is no answer, or the reward is out of its range.
+        """
+        if not -1 <= reward <= 1:
+            raise InputError(f"reward: give a number from -1 to 1, not {reward}")
+
+        def decide(cards: Cards) -> tuple[Changes, None]:
+            state = _session(cards, session)
+            if state.last is None or not state.last.answer:
+                raise InputError(f"session {session!r} has no answer to rate: call complete() first")
+            known = cards.snapshot.values.get(self._learner.name)
+            learned = self._learn(known, state.last, session, cards, reward=reward, gate=1.0)
+            after = state.model_copy(update={"last": state.last.model_copy(update={"answer": ""})})
+            return Changes(values={SESSION + session: _dump(after), self._learner.name: learned}), None
+
+        self.memory.change(user, decide)
+
+    def end_session(self, user: str, session: str) -> None:
+        """End a session: what was learned stays, the short term is forgotten."""
+        self.flush()
+
+        def decide(cards: Cards) -> tuple[Changes | None, None]:
+            state, values = _session(cards, session), cards.snapshot.values
+            if not cards.snapshot.version:
+                return None, None
+            new: dict[str, bytes | None] = {SESSION + session: None}
+            new[self._learner.name] = self._learner.end_session(values.get(self._learner.name))
+            if self.settings.mode == "contextual":
+                new[SAID] = json.dumps([*json.loads(values.get(SAID, b"[]")), *state.said]).encode()
+            if self._summarise and state.said:
+                new[SUMMARY] = self._summarise(values.get(SUMMARY, b"").decode(), state.said).encode()
+            return Changes(values=new), None
+
+        self.memory.change(user, decide)
+
+    def reset_session(self, user: str, session: str) -> None:
+        """Forget the state of a session, as if it had not begun; the cards stay."""
+        self.flush()
+        if self.memory.read(user).snapshot.version:
+            self.memory.change(user, lambda _: (Changes(values={SESSION + session: None}), None))
+
+    def reset_user(self, user: str) -> None:
+        """Delete everything that is known of a user, for good."""
+        self.flush()
+        self.memory.delete_user(user)
+
+    def flush(self) -> None:
+        """Wait until every message that was prepared has been read."""
+        self._pool.submit(lambda: None).result()
+
+    def close(self) -> None:
+        """Read what is left to be read, and stop."""
+        self._pool.shutdown(wait=True)
+
+    def __enter__(self) -> Self:
+        """Return the personalizer itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the personalizer."""
+        self.close()
+
+    def _react(self, last: Exchange | None, session: str, ask: str, cards: Cards) -> tuple[float | None, bytes | None]:
+        """Return the reward that a message gives the last answer, and what the learner knows then."""
+        state = cards.snapshot.values.get(self._learner.name)
+        if last is None or not last.answer or self.settings.mode != "vars":
+            return None, state
+        candidates, _ = last.candidates(cards)
+        similarity = float(candidates.query @ self._retriever.embed(ask))
+        reward = self._reward.estimate(Rated(last.ask, last.answer, ask, similarity))
+        shown = max((item.similarity for item in last.considered if item.shown == "retrieved"), default=0.0)
+        gate = heuristic_gate(reward.value, shown) if reward.gate is None else reward.gate
+        return reward.value, self._learn(state, last, session, cards, reward=reward.value, gate=gate)
+
+    def _learn(
+        self,
+        state: bytes | None,
+        exchange: Exchange,
+        session: str,
+        cards: Cards,
+        *,
+        reward: float = 0.0,
+        gate: float = 0.0,
+        wanted: frozenset[str] = frozenset(),
+    ) -> bytes | None:
+        candidates, chosen = exchange.candidates(cards)
+        feedback = Feedback(candidates, chosen, reward, gate, wanted, f"{session}#{exchange.turn}")
+        return self._learner.learn(state, feedback)
+
+    def _consider(self, turn: int, ask: str, cards: Cards, state: bytes | None) -> Exchange:
+        if self.settings.mode == "all-memory":
+            return consider_all(turn, ask, cards)
+        if self.settings.mode not in ("rag", "vars"):
+            return Exchange(turn=turn, ask=ask)
+        learner = self._learner if self.settings.mode == "vars" else None
+        return consider(turn, ask, cards, self._retriever, learner, state, self.settings.notes, self.settings.floor)
+
+    def _block(self, exchange: Exchange, cards: Cards) -> str:
+        values = cards.snapshot.values
+        if self.settings.mode == "contextual":
+            return transcript_block(json.loads(values.get(SAID, b"[]")))
+        if self.settings.mode == "reflection":
+            return notes_block(values.get(SUMMARY, b"").decode().splitlines())
+        return notes_block(item.note for item in exchange.considered if item.shown)
+
+    def _read(self, user: str, session: str, turns: Sequence[Turn], before: Session, now: Exchange) -> Learned:
+        """Extract from a message, store the rules, and tell the learner which wishes the last answer lacked."""
+        if self.settings.mode not in ("all-memory", "rag", "vars"):
+            return Learned(Extraction())
+        extraction = self._extractor.extract(turns)
+        asked = [index for index, turn in enumerate(turns) if turn.role == "user"]
+        fresh = set(asked[-1 - (before.turns - before.read) :])  # with those that a crash left unread
+        found: list[tuple[Any, Evidence | None]] = list(
+            zip(extraction.preferences, extraction.evidence or (None,) * len(extraction.preferences), strict=True)
+        )
+        merged = []
+        for rule, evidence in found:
+            if evidence and evidence.turn not in fresh:
+                continue
+            text = evidence.text if evidence else turns[-1].content
+            merged.append(
+                self.memory.add(user, rule, Source(session=session, turns=(now.turn,), text=text, time=utc_now()))
+            )
+        wanted = frozenset(item.card.id for item in merged if item.outcome != "known" and not item.card.is_global)
+
+        def decide(cards: Cards) -> tuple[Changes, None]:
+            state = _session(cards, session)
+            values: dict[str, bytes | None] = {}
+            if state.turns:
+                values[SESSION + session] = _dump(state.model_copy(update={"read": now.turn + 1}))
+            if wanted and self.settings.mode == "vars":
+                known = cards.snapshot.values.get(self._learner.name)
+                values[self._learner.name] = self._learn(known, before.last or now, session, cards, wanted=wanted)
+            return Changes(values=values), None
+
+        if extraction.valid:
+            self.memory.change(user, decide)
+        else:
+            _log.warning("a message could not be read for preferences: %s", extraction.error)
+        return Learned(extraction, tuple(merged))
+
+
+_log = logging.getLogger(__name__)
+
+
+def _report(reading: Future[Learned]) -> None:
+    """Log what went wrong in the background; the caller may ask the future, too."""
+    if not reading.cancelled() and (error := reading.exception()):
+        _log.error("a message was not read for preferences: %s", error)
+
+
+def _session(cards: Cards, name: str) -> Session:
+    kept = cards.snapshot.values.get(SESSION + name)
+    return Session.model_validate_json(kept) if kept else Session()
+
+
+def _dump(session: Session) -> bytes:
+    return session.model_dump_json().encode()

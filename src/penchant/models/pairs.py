@@ -1,0 +1,128 @@
+"""The pair reader: a small cross-encoder that we train, on OpenVINO (all-MiniLM-L6-v2, all but its word embeddings).
+
+One network with three heads: does a rule apply to a message (the reranker), is a newer rule the same as an older one or
+its contrary (merging), and what is a user's reaction to an answer (the reward).
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import gguf
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import load_file
+from tokenizers import Tokenizer
+
+from penchant.errors import ModelError
+from penchant.models.bert import pair_reader
+from penchant.models.gguf import Tensors, read_metadata, read_tensors, write_tensors
+from penchant.models.minilm import minilm_folder
+from penchant.runtime import openvino as ov
+from penchant.runtime import release_signal_stack
+
+WEIGHTS = Path(str(files("penchant.models") / "weights" / "pairs.gguf"))
+"""What is shipped."""
+
+MAX_TOKENS = 160
+"""Tokens of a pair; of a longer first text the end is read, of a longer second one the beginning."""
+
+SECOND_TOKENS = 72
+"""Tokens that are kept for the second text at least."""
+
+WORDS = "embeddings.word_embeddings.weight"
+"""The tensor that is MiniLM's own, and not shipped again."""
+
+HEADS = {"relevance": 1, "relation": 3, "reaction": 7}
+"""Outputs of each head."""
+
+_BATCH = 32
+
+
+class PairReader:
+    """Reads pairs of texts; may be shared between threads.
+
+    Args:
+        path: what ``penchant.train.pairs`` wrote; None: the shipped weights.
+
+    Raises:
+        ModelError: MiniLM cannot be fetched, or the weights cannot be read.
+    """
+
+    def __init__(self, path: Path | None = None) -> None:
+        folder, path = minilm_folder(), path or WEIGHTS
+        try:
+            config = json.loads((folder / "config.json").read_bytes())
+            words = load_file(folder / "model.safetensors")[WORDS]
+            self._temperatures: dict[str, float] = dict(
+                zip(HEADS, read_metadata(path)["penchant.temperatures"], strict=True)
+            )
+            graph = pair_reader({**read_tensors(path), WORDS: words}, config["num_attention_heads"], list(HEADS))
+            self._model: Any = ov.Core().compile_model(graph, "CPU")
+            self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        except Exception as error:  # the libraries raise all sorts
+            raise ModelError(f"{path} or {folder} cannot be read: reinstall penchant, remove that folder") from error
+        self._tokenizer.no_padding()
+        self._tokenizer.no_truncation()
+        self._tokenizer.encode_special_tokens = True
+        self._lock = threading.Lock()
+
+    def read(self, head: str, pairs: Sequence[tuple[str, str]]) -> NDArray[np.float64]:
+        """Return a head's logits over its temperature, shape (pairs, outputs)."""
+        rows = encode_pairs(self._tokenizer, pairs)
+        found = np.zeros((len(rows), HEADS[head]))
+        order = sorted(range(len(rows)), key=lambda index: len(rows[index][0]))
+        model = self._model
+        if model is None:
+            raise ModelError("this pair reader has been closed: load another")
+        request = model.create_infer_request()
+        for start in range(0, len(order), _BATCH):
+            batch = order[start : start + _BATCH]
+            ids = np.zeros((len(batch), len(rows[batch[-1]][0])), np.int64)
+            mask, types = np.zeros_like(ids), np.zeros_like(ids)
+            for place, index in enumerate(batch):
+                tokens, border = rows[index]
+                ids[place, : len(tokens)], mask[place, : len(tokens)] = tokens, 1
+                types[place, border : len(tokens)] = 1
+            found[batch] = request.infer([ids, mask, types])[list(HEADS).index(head)]
+        return found / self._temperatures[head]
+
+    def close(self) -> None:
+        """Free the model; it cannot be used afterwards."""
+        self._model = None
+        release_signal_stack()
+
+    def __del__(self) -> None:
+        """Free the model."""
+        self.close()
+
+
+def encode_pairs(tokenizer: Tokenizer, pairs: Sequence[tuple[str, str]]) -> list[tuple[list[int], int]]:
+    """Return the token ids of pairs, cut to ``MAX_TOKENS``, and where each second text begins."""
+    firsts = tokenizer.encode_batch([first for first, _ in pairs])
+    seconds = tokenizer.encode_batch([second for _, second in pairs])
+    rows = []
+    for first, second in zip(firsts, seconds, strict=True):
+        start, *one, end = first.ids
+        two = second.ids[1:-1]
+        room = MAX_TOKENS - 3
+        two = two[: max(SECOND_TOKENS, room - len(one))]
+        one = one[max(0, len(one) - (room - len(two))) :]
+        rows.append(([start, *one, end, *two, end], len(one) + 2))
+    return rows
+
+
+def write_pair_weights(path: Path, tensors: Tensors, temperatures: dict[str, float]) -> None:
+    """Write weights as ``PairReader`` reads them: int8 matrices, without the word embeddings."""
+    metadata = {
+        "general.architecture": "bert",
+        "general.name": "penchant-pairs",
+        "penchant.temperatures": [float(temperatures[head]) for head in HEADS],
+    }
+    kept = {name: tensor for name, tensor in tensors.items() if name != WORDS}
+    write_tensors(path, kept, gguf.GGMLQuantizationType.Q8_0, metadata)

@@ -1,0 +1,147 @@
+"""The loop's values: its settings, what it returns, and what is kept of a session so that a restart changes nothing."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
+
+from penchant.errors import InputError
+from penchant.learn.base import Candidates
+from penchant.memory.memory import Cards
+from penchant.memory.merge import Merged
+from penchant.types import Extraction
+
+Mode = Literal["vanilla", "contextual", "all-memory", "reflection", "rag", "vars"]
+"""What a chat model is given (paper, section 7): nothing; all that was ever said; every note; a summary of the
+sessions; the notes that are retrieved; those, ranked by what was learned of the user."""
+
+NOTES = 3
+"""Most conditional notes in a prompt [J]."""
+
+
+class _Value(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Considered(_Value):
+    """A card that was considered for a message, and why it came into the prompt or did not.
+
+    ``score`` is s0; ``parts`` is what the learner added, by name; ``because`` names the turns whose feedback moved it.
+    ``shown`` says as what it is in the prompt: ``global``, ``pinned``, ``all`` or ``retrieved``; None: it is not.
+    """
+
+    card: str
+    note: str
+    similarity: float = 0.0
+    score: float = 0.0
+    parts: dict[str, float] = {}
+    because: tuple[str, ...] = ()
+    shown: str | None = None
+
+    @property
+    def total(self) -> float:
+        """s(u, m), by which conditional cards are ranked."""
+        return self.score + sum(self.parts.values())
+
+
+class Exchange(_Value):
+    """A message, what was considered for it, and what was answered; ``query`` is its embedding, packed."""
+
+    turn: int
+    ask: str
+    query: str = ""
+    considered: tuple[Considered, ...] = ()
+    answer: str = ""
+
+    def candidates(self, cards: Cards) -> tuple[Candidates, NDArray[np.int64]]:
+        """Return the cards that were ranked and are still there, and the indices of those in the prompt."""
+        place = {card.id: index for index, card in enumerate(cards.active)}
+        ranked = [item for item in self.considered if item.card in place and item.shown in (None, "retrieved")]
+        found = Candidates(
+            ids=tuple(item.card for item in ranked),
+            vectors=cards.vectors[[place[item.card] for item in ranked]],
+            scores=np.array([item.score for item in ranked]),
+            query=np.frombuffer(base64.b64decode(self.query), "<f4"),
+        )
+        return found, np.flatnonzero([item.shown == "retrieved" for item in ranked])
+
+
+class Session(_Value):
+    """A session: its user turns, how many of them the extractor has read, and the last one.
+
+    ``said``: all that was said, as (role, text), for the modes that need it.
+    """
+
+    turns: int = 0
+    read: int = 0
+    last: Exchange | None = None
+    said: tuple[tuple[str, str], ...] = ()
+
+
+def pack(vector: NDArray[np.floating]) -> str:
+    """Return a vector as text."""
+    return base64.b64encode(vector.astype("<f4").tobytes()).decode("ascii")
+
+
+class Summarise(Protocol):
+    """Sums up what a user wants, for the mode ``reflection``."""
+
+    def __call__(self, summary: str, said: Sequence[tuple[str, str]]) -> str:
+        """Return a new summary from the last one and what was said in a session, as (role, text)."""
+
+
+@dataclass(frozen=True)
+class Learned:
+    """What came of reading a message: the extraction, and what became of each new rule."""
+
+    extraction: Extraction
+    merged: tuple[Merged, ...] = ()
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Messages for the chat model, and why they hold these notes.
+
+    ``reward`` is that of the last answer, if there was one; ``learned`` becomes what was read from the message.
+    """
+
+    messages: list[dict[str, Any]]
+    considered: tuple[Considered, ...]
+    reward: float | None
+    learned: Future[Learned]
+
+    @property
+    def notes(self) -> list[str]:
+        """The notes in the prompt."""
+        return [item.note for item in self.considered if item.shown]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How the loop runs.
+
+    Args:
+        mode: what the chat model is given.
+        notes: most conditional notes in a prompt.
+        floor: least score of a conditional note, bonus included; below it no rule applies.
+        background: read messages beside the chat model's work, not before it.
+    """
+
+    mode: Mode = "vars"
+    notes: int = NOTES
+    floor: float = float("-inf")
+    background: bool = True
+
+    def __post_init__(self) -> None:
+        """Check the values."""
+        if self.mode not in get_args(Mode):
+            raise InputError(f"mode: there is no {self.mode!r}: choose {', '.join(get_args(Mode))}")
+        if self.notes < 0:
+            raise InputError("notes: give 0 or more")

@@ -1,0 +1,140 @@
+"""The two learners behind one protocol: the default and the paper's."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from penchant.learn.base import Candidates, Feedback, Learner
+from penchant.learn.evidence import LIMIT, SCALE, EvidenceLearner, unpack
+from penchant.learn.paper import PaperLearner
+from penchant.learn.space import first_coordinates, fit_space
+from penchant.learn.vectors import Rates, UserVectors, policy, update
+
+IDS = ("a", "b", "c", "d")
+
+
+def unit(*values: float) -> np.ndarray:
+    vector = np.array(values, float)
+    return vector / np.linalg.norm(vector)
+
+
+def candidates(query: np.ndarray, seed: int = 0) -> Candidates:
+    rng = np.random.default_rng(seed)
+    return Candidates(IDS, rng.normal(size=(4, 8)), rng.normal(size=4), query)
+
+
+def feedback(query: np.ndarray, reward: float = 0.0, chosen: tuple[int, ...] = (), wanted: str = "") -> Feedback:
+    return Feedback(candidates(query), np.array(chosen, int), reward, 1.0, frozenset(wanted), "s#1")
+
+
+HERE, NEAR, FAR = unit(1, 0, 0, 0, 0, 0, 0, 0), unit(1, 0.3, 0, 0, 0, 0, 0, 0), unit(0, 1, 0, 0, 0, 0, 0, 0)
+
+
+def test_a_wanted_card_rises_where_it_was_wanted() -> None:
+    learner = EvidenceLearner()
+    assert np.array_equal(learner.bonus(None, candidates(HERE)).total, np.zeros(4))
+    state = learner.learn(None, feedback(HERE, wanted="c"))
+    here, near, far = (learner.bonus(state, candidates(query)).total for query in (HERE, NEAR, FAR))
+    assert here[2] > near[2] > 10 * far[2] > 0
+    assert here[2] == pytest.approx(SCALE / 1.5, rel=1e-3)  # one piece of evidence against half a one of the prior
+    assert np.array_equal(here[[0, 1, 3]], np.zeros(3))
+    assert learner.bonus(state, candidates(HERE)).because == ((), (), ("s#1",), ())
+
+
+def test_praise_lifts_what_was_shown_and_blame_lowers_it_but_less_than_a_wish() -> None:
+    learner = EvidenceLearner()
+    praised = learner.bonus(learner.learn(None, feedback(HERE, 1.0, (0, 1))), candidates(HERE)).total
+    blamed = learner.bonus(learner.learn(None, feedback(HERE, -1.0, (0,), wanted="b")), candidates(HERE)).total
+    assert praised[0] == praised[1] == -blamed[0] > 0
+    assert blamed[1] > 2 * praised[0]
+    both = learner.bonus(learner.learn(None, feedback(HERE, -1.0, (0,), wanted="a")), candidates(HERE)).total
+    assert both[0] > 0  # what is asked for again was not wrong to show
+    assert learner.learn(None, feedback(HERE)) is None
+
+
+@given(st.lists(st.tuples(st.floats(-1, 1), st.sampled_from(["", "a", "b", "cd"]), st.integers(0, 9)), max_size=30))
+def test_the_bonus_is_bounded_and_does_not_depend_on_the_order(turns: list[tuple[float, str, int]]) -> None:
+    learner = EvidenceLearner()
+    queries = [unit(*np.random.default_rng(seed).normal(size=8)) for _, _, seed in turns]
+    told = [feedback(q, reward, (0, 3), wanted) for q, (reward, wanted, _) in zip(queries, turns, strict=True)]
+    totals = []
+    for order in (told, told[::-1]):
+        state = None
+        for each in order:
+            state = learner.learn(state, each)
+        totals.append(learner.bonus(state, candidates(HERE)).total)
+    assert totals[0] == pytest.approx(totals[1], abs=1e-9)
+    assert np.all(np.abs(totals[0]) < SCALE)
+
+
+def test_more_evidence_is_trusted_more_and_old_evidence_goes() -> None:
+    learner = EvidenceLearner()
+    state, last = None, 0.0
+    for _ in range(5):
+        state = learner.learn(state, feedback(HERE, wanted="a"))
+        now = learner.bonus(state, candidates(HERE)).total[0]
+        assert last < now < SCALE
+        last = now
+    for _ in range(LIMIT):
+        state = learner.learn(state, feedback(FAR, wanted="b"))
+    kept = unpack(state)
+    assert kept
+    assert set(kept.cards) == {"b"}
+    assert len(kept.cards) == LIMIT
+
+
+def test_nothing_is_kept_of_a_deleted_card() -> None:
+    learner = EvidenceLearner()
+    state = learner.learn(learner.learn(None, feedback(HERE, wanted="ab")), feedback(NEAR, 1.0, (0,)))
+    kept = unpack(learner.forget(state, frozenset("a")))
+    assert kept
+    assert list(kept.cards) == ["b"]
+    assert unpack(learner.forget(state, frozenset("ab"))) is None
+    assert learner.forget(None, frozenset("a")) is None
+    assert learner.learn(learner.forget(state, frozenset("ab")), feedback(HERE, wanted="a"))
+
+
+def test_the_papers_learner_is_its_equations() -> None:
+    spaces = [first_coordinates(8, k=6)]
+    learner = PaperLearner(spaces)
+    state, user = None, UserVectors.zeros(6)
+    for seed, reward in enumerate((-1.0, 0.5, 1.0)):
+        here = candidates(HERE, seed)
+        items = here.vectors[:, :6]
+        chances = policy(here.scores + items @ (2.0 * user.long + 5.0 * user.short), 1.0)
+        user = update(user, items, chances, np.array([1, 2]), reward, 0.5, Rates())
+        state = learner.learn(state, Feedback(here, np.array([1, 2]), reward, 0.5))
+    kept = learner.vectors(state)
+    assert kept.long == pytest.approx(user.long, abs=1e-15)
+    assert kept.short == pytest.approx(user.short, abs=1e-15)
+    assert kept.baseline == pytest.approx(user.baseline)
+    parts = learner.bonus(state, candidates(HERE)).parts
+    assert parts["long-term"] == pytest.approx(candidates(HERE).vectors[:, :6] @ (2.0 * user.long))
+    assert parts["short-term"] == pytest.approx(candidates(HERE).vectors[:, :6] @ (5.0 * user.short))
+    assert np.abs(learner.vectors(learner.end_session(state)).short).max() == 0
+    assert learner.learn(state, Feedback(here, np.array([], int), 1.0, 1.0)) is state
+
+
+def test_the_papers_vectors_move_to_a_new_space() -> None:
+    rng = np.random.default_rng(0)
+    data = rng.normal(size=(300, 3)) @ rng.normal(size=(3, 8))
+    old = [fit_space(data[:50], k=6)]
+    here = Candidates(IDS, data[:4], rng.normal(size=4), HERE)
+    state = PaperLearner(old).learn(None, Feedback(here, np.array([1]), -1.0, 1.0))
+    before = PaperLearner(old).bonus(state, here).total
+    after = PaperLearner([*old, fit_space(data, k=6)]).bonus(state, here).total
+    assert before - before.mean() == pytest.approx(after - after.mean())
+    assert np.abs(before - before.mean()).max() > 1e-3
+
+
+@pytest.mark.parametrize(
+    "learner", [EvidenceLearner(), PaperLearner([first_coordinates(8)])], ids=lambda each: each.name
+)
+def test_no_candidates(learner: Learner) -> None:
+    nothing = Candidates((), np.zeros((0, 8)), np.zeros(0), HERE)
+    assert learner.bonus(None, nothing).total.shape == (0,)
+    assert learner.learn(None, Feedback(nothing, np.array([], int), 1.0, 1.0)) is None
+    assert learner.end_session(None) is None

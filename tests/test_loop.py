@@ -12,15 +12,15 @@ import pytest
 
 from penchant import InputError, Preference, Turn
 from penchant.consider import GLOBALS
-from penchant.learn.base import Bonus, Candidates, Feedback
-from penchant.learn.evidence import EvidenceLearner
+from penchant.learn.base import Bonus, Candidates, Feedback, Learner
+from penchant.learn.evidence import EvidenceLearner, unpack
 from penchant.learn.reward import KeywordReward
 from penchant.loop import Personalizer
 from penchant.memory.memory import Memory
 from penchant.memory.sqlite import SQLiteStore
 from penchant.prompt import CLOSE, OPEN, notes_block, sanitise, with_block
 from penchant.retrieve.search import Retriever
-from penchant.session import Settings
+from penchant.session import Settings, scrubber
 from penchant.testing import ScriptedExtractor
 from penchant.types import Evidence, Extraction
 from tests.memory.conftest import WordEmbedder, relate
@@ -79,11 +79,12 @@ class Chat:
 
 def build(path: Path, mode: str = "vars", learner: object = None, **settings: object) -> Personalizer:
     embedder = WordEmbedder()
+    chosen: Learner = learner or EvidenceLearner()  # type: ignore[assignment]
     return Personalizer(
-        Memory(SQLiteStore(path), embedder, relate),
+        Memory(SQLiteStore(path), embedder, relate, scrubber(chosen)),
         ScriptedExtractor(script),
         Retriever(embedder, transform=False),
-        learner or EvidenceLearner(),  # type: ignore[arg-type]
+        chosen,
         KeywordReward(),
         summarise=lambda summary, said: f"{summary}\n{said[0][1]}".strip(),
         settings=Settings(mode=mode, **settings),  # type: ignore[arg-type]
@@ -261,6 +262,26 @@ def test_explicit_feedback_takes_the_place_of_the_next_message(path: Path) -> No
         assert len(learner.told) == 1
         with pytest.raises(InputError, match="from -1 to 1"):
             loop.rate("ann", "s1", 5)
+
+
+def test_a_deleted_card_leaves_no_trace_in_what_was_learned(loop: Personalizer, path: Path) -> None:
+    chat = Chat(loop)
+    chat.say("when writing Python code: say xylophone. when writing Go code: keep short.")
+    chat.say("writing Python code")
+    chat.say("when writing Python code: say xylophone. Again!")
+    gone, kept = loop.memory.cards("ann")
+    evidence = unpack(loop.memory.read("ann").snapshot.values["evidence"])
+    assert evidence
+    assert gone.id in evidence.cards
+    before = b"".join(file.read_bytes() for file in path.parent.iterdir())
+    assert b"xylophone" in before
+    loop.memory.delete("ann", gone.id)
+    after = b"".join(file.read_bytes() for file in path.parent.iterdir())
+    assert b"xylophone" not in after
+    assert gone.id.encode() not in after
+    evidence = unpack(loop.memory.read("ann").snapshot.values["evidence"])
+    assert evidence is None or gone.id not in evidence.cards
+    assert chat.say("writing Go code") == [kept.note]
 
 
 def test_resets(loop: Personalizer) -> None:

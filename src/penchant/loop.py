@@ -19,10 +19,9 @@ from penchant.memory.memory import Cards, Memory
 from penchant.memory.store import Changes
 from penchant.prompt import notes_block, transcript_block, with_block
 from penchant.retrieve.search import Retriever
-from penchant.session import Exchange, Learned, Prepared, Session, Settings, Summarise
+from penchant.session import SESSION, Exchange, Learned, Prepared, Session, Settings, Summarise
 from penchant.types import Evidence, Extraction, Source, Turn, utc_now
 
-SESSION = "session:"
 SUMMARY = "summary"
 SAID = "said"
 """Names of what is kept of a user beside their cards and what the learner knows."""
@@ -81,7 +80,7 @@ class Personalizer:
             now = self._consider(before.turns, ask, cards, learned)
             said = (*before.said, ("user", ask)) if self.settings.mode in ("contextual", "reflection") else ()
             after = before.model_copy(update={"turns": before.turns + 1, "last": now, "said": said})
-            values: dict[str, bytes | None] = {SESSION + session: _dump(after)}
+            values: dict[str, bytes | None] = {SESSION + session: after.dump()}
             if learned is not cards.snapshot.values.get(self._learner.name):
                 values[self._learner.name] = learned
             return Changes(values=values), (before, now, reward, self._block(now, cards))
@@ -102,13 +101,13 @@ class Personalizer:
                 return None, None
             said = (*state.said, ("assistant", reply)) if state.said else ()
             after = state.model_copy(update={"last": state.last.model_copy(update={"answer": reply}), "said": said})
-            return Changes(values={SESSION + session: _dump(after)}), None
+            return Changes(values={SESSION + session: after.dump()}), None
 
         self.memory.change(user, decide)
 
     def why(self, user: str, session: str) -> Exchange | None:
         """Return the last message of a session, what was considered for it and why; None: there was none."""
-        return _session(self.memory.read(user), session).last
+        return why(self.memory, user, session)
 
     def rate(self, user: str, session: str, reward: float) -> None:
         """Take explicit feedback on the last answer, from -1 to 1; the user's next message then gives none.
@@ -126,7 +125,7 @@ class Personalizer:
             known = cards.snapshot.values.get(self._learner.name)
             learned = self._learn(known, state.last, session, cards, reward=reward, gate=1.0)
             after = state.model_copy(update={"last": state.last.model_copy(update={"answer": ""})})
-            return Changes(values={SESSION + session: _dump(after), self._learner.name: learned}), None
+            return Changes(values={SESSION + session: after.dump(), self._learner.name: learned}), None
 
         self.memory.change(user, decide)
 
@@ -242,7 +241,7 @@ class Personalizer:
             state = _session(cards, session)
             values: dict[str, bytes | None] = {}
             if state.turns:
-                values[SESSION + session] = _dump(state.model_copy(update={"read": now.turn + 1}))
+                values[SESSION + session] = state.model_copy(update={"read": now.turn + 1}).dump()
             if wanted and self.settings.mode == "vars":
                 known = cards.snapshot.values.get(self._learner.name)
                 values[self._learner.name] = self._learn(known, before.last or now, session, cards, wanted=wanted)
@@ -258,6 +257,11 @@ class Personalizer:
 _log = logging.getLogger(__name__)
 
 
+def why(memory: Memory, user: str, session: str) -> Exchange | None:
+    """Return the last message of a session, what was considered for it and why; None: there was none."""
+    return _session(memory.read(user), session).last
+
+
 def _report(reading: Future[Learned]) -> None:
     """Log what went wrong in the background; the caller may ask the future, too."""
     if not reading.cancelled() and (error := reading.exception()):
@@ -267,7 +271,3 @@ def _report(reading: Future[Learned]) -> None:
 def _session(cards: Cards, name: str) -> Session:
     kept = cards.snapshot.values.get(SESSION + name)
     return Session.model_validate_json(kept) if kept else Session()
-
-
-def _dump(session: Session) -> bytes:
-    return session.model_dump_json().encode()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, get_args
@@ -13,14 +13,17 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from penchant.errors import InputError
-from penchant.learn.base import Candidates
-from penchant.memory.memory import Cards
+from penchant.learn.base import Candidates, Learner
+from penchant.memory.memory import Cards, Scrub
 from penchant.memory.merge import Merged
 from penchant.types import Extraction
 
 Mode = Literal["vanilla", "contextual", "all-memory", "reflection", "rag", "vars"]
 """What a chat model is given (paper, section 7): nothing; all that was ever said; every note; a summary of the
 sessions; the notes that are retrieved; those, ranked by what was learned of the user."""
+
+SESSION = "session:"
+"""Before a session's name, the name of what is kept of it."""
 
 NOTES = 3
 """Most conditional notes in a prompt [J]."""
@@ -83,6 +86,25 @@ class Session(_Value):
     read: int = 0
     last: Exchange | None = None
     said: tuple[tuple[str, str], ...] = ()
+
+    def dump(self) -> bytes:
+        """Return it as the memory keeps it."""
+        return self.model_dump_json().encode()
+
+
+def scrubber(learner: Learner) -> Scrub:
+    """Return what takes deleted cards out of what a learner knows, and out of the sessions that considered them."""
+
+    def scrub(values: Mapping[str, bytes], deleted: frozenset[str]) -> dict[str, bytes | None]:
+        changed: dict[str, bytes | None] = {}
+        for name, value in values.items():
+            if name == learner.name:
+                changed[name] = learner.forget(value, deleted)
+            elif name.startswith(SESSION):  # the message may hold the very words
+                changed[name] = Session.model_validate_json(value).model_copy(update={"last": None}).dump()
+        return changed
+
+    return scrub
 
 
 def pack(vector: NDArray[np.floating]) -> str:

@@ -12,8 +12,10 @@ from penchant.cli.data import data
 from penchant.cli.evaluate import evaluate
 from penchant.cli.extract import extract
 from penchant.cli.llama_factory import llama_factory
+from penchant.cli.memory import memory
 from penchant.cli.models import models
 from penchant.cli.train import export, train
+from penchant.cli.why import why
 from penchant.errors import PenchantError
 
 app = typer.Typer(
@@ -23,6 +25,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command()(extract)
+app.add_typer(memory)
+app.command()(why)
 app.add_typer(models)
 app.add_typer(data)
 app.command()(train)

@@ -93,12 +93,12 @@ class TableWriter:
         table.add_column("condition", ratio=3)
         table.add_column("action", ratio=5)
         table.add_column("confidence", justify="right", width=10)
-        label = _plain(name if turn is None else f"{name} #{turn}")
+        label = plain(name if turn is None else f"{name} #{turn}")
         for rule in result.preferences:
-            table.add_row(label, _plain(rule.condition), _plain(rule.action), f"{rule.confidence:.2f}")
+            table.add_row(label, plain(rule.condition), plain(rule.action), f"{rule.confidence:.2f}")
             label = Text("")
         if not result.valid:
-            table.add_row(label, Text("error", style="red"), _plain(result.error or "", "red"))
+            table.add_row(label, Text("error", style="red"), plain(result.error or "", "red"))
         elif not result.preferences:
             table.add_row(label, Text("-", style="dim"), Text("no preferences", style="dim"))
         self._console.print(table)
@@ -107,6 +107,6 @@ class TableWriter:
         self._buffer.truncate()
 
 
-def _plain(text: str, style: str = "") -> Text:
+def plain(text: str, style: str = "") -> Text:
     """Show text as it is: no markup, and no control characters that would steer the terminal."""
     return Text(clean_text(text), style=style)

@@ -8,7 +8,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +29,13 @@ TRIES = 50
 FORMAT = "penchant-memory-1"
 
 _Result = TypeVar("_Result")
+
+
+class Scrub(Protocol):
+    """Takes deleted cards out of what else is kept of a user."""
+
+    def __call__(self, values: Mapping[str, bytes], deleted: frozenset[str]) -> Mapping[str, bytes | None]:
+        """Return the values that change; None deletes one."""
 
 
 @dataclass(frozen=True)
@@ -52,11 +59,14 @@ class Memory:
     Args:
         store: keeps them.
         embedder: embeds their notes; cards of another embedder's are embedded again when they are read.
-        relate: says whether two rules are the same or contradict each other.
+        relate: says whether two rules are the same or contradict each other; None: only the same words are the same.
+        scrub: takes deleted cards out of what else is kept of a user; None: nothing else is kept.
     """
 
-    def __init__(self, store: Store, embedder: Embedder, relate: Relate | None = None) -> None:
-        self._store, self._embedder, self._relate = store, embedder, relate
+    def __init__(
+        self, store: Store, embedder: Embedder, relate: Relate | None = None, scrub: Scrub | None = None
+    ) -> None:
+        self._store, self._embedder, self._relate, self._scrub = store, embedder, relate, scrub
         self._cache: OrderedDict[str, Cards] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -119,12 +129,7 @@ class Memory:
 
     def history(self, user: str, card: str) -> list[Card]:
         """Return the cards that a card took the place of, directly or not, oldest first, and the card itself."""
-        cards = self.read(user)
-        chain = {_find(cards, card).id}
-        for old in reversed(cards.snapshot.cards):
-            if old.superseded_by in chain:
-                chain.add(old.id)
-        return [old for old in cards.snapshot.cards if old.id in chain]
+        return _history(self.read(user), card)
 
     def edit(self, user: str, card: str, *, condition: str | None = None, action: str | None = None) -> Card:
         """Put a card in other words; the old words stay in its history.
@@ -171,8 +176,9 @@ class Memory:
         """
 
         def decide(cards: Cards) -> tuple[Changes, None]:
-            _find(cards, card)
-            return Changes(deleted=[old.id for old in self.history(user, card)]), None
+            gone = [old.id for old in _history(cards, card)]
+            values = self._scrub(cards.snapshot.values, frozenset(gone)) if self._scrub else {}
+            return Changes(deleted=gone, values=values), None
 
         self.change(user, decide)
 
@@ -249,6 +255,14 @@ def _find(cards: Cards, card: str) -> Card:
     if found is None:
         raise InputError(f"no card {card!r} of this user: list the cards to see their ids")
     return found
+
+
+def _history(cards: Cards, card: str) -> list[Card]:
+    chain = {_find(cards, card).id}
+    for old in reversed(cards.snapshot.cards):
+        if old.superseded_by in chain:
+            chain.add(old.id)
+    return [old for old in cards.snapshot.cards if old.id in chain]
 
 
 def _find_active(cards: Cards, card: str) -> Card:

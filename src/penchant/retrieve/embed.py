@@ -53,6 +53,30 @@ def load_embedder(name: str = MINILM, *, base_url: str | None = None) -> Embedde
     return MiniLMEmbedder() if name == MINILM else HubEmbedder(name)
 
 
+class LazyEmbedder:
+    """Loads an embedding model when it is first asked.
+
+    Args:
+        name: as for ``load_embedder``.
+        base_url: likewise.
+    """
+
+    def __init__(self, name: str = MINILM, *, base_url: str | None = None) -> None:
+        self.name, self._base_url = name, base_url
+        self._lock = threading.Lock()
+        self._loaded: Embedder | None = None
+
+    def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Return unit vectors, shape (texts, dimensions).
+
+        Raises:
+            ModelError: the model cannot be fetched or loaded.
+        """
+        with self._lock:
+            self._loaded = self._loaded or load_embedder(self.name, base_url=self._base_url)
+        return self._loaded.embed(texts)
+
+
 class MiniLMEmbedder:
     """all-MiniLM-L6-v2 on OpenVINO, in float32; fetched on first use. May be shared between threads.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -30,6 +30,25 @@ class Reranker(Protocol):
 
     def scores(self, query: str, notes: Sequence[str]) -> NDArray[np.float64]:
         """Return log p(yes) for each note, at most 0, shape (notes,)."""
+
+
+class ReaderReranker:
+    """The reranker that we train.
+
+    Args:
+        read: returns logits of "this note applies to this message", shape (pairs, 1), for pairs of them.
+    """
+
+    name = "embedded"
+
+    def __init__(self, read: Callable[[Sequence[tuple[str, str]]], NDArray[np.float64]]) -> None:
+        self._read = read
+
+    def scores(self, query: str, notes: Sequence[str]) -> NDArray[np.float64]:
+        """Return the logarithm of the calibrated probability."""
+        if not notes:
+            return np.zeros(0)
+        return log_sigmoid(self._read([(clean_text(query), clean_text(note)) for note in notes])[:, 0])
 
 
 class CrossEncoderReranker:

@@ -1,0 +1,214 @@
+"""``penchant memory``: what is kept of users, and their rights over it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from penchant.cli.output import Sink, plain
+from penchant.errors import InputError
+from penchant.memory.memory import Memory
+from penchant.types import Card
+
+memory = typer.Typer(
+    name="memory",
+    help="List, show, edit, pin, delete, export and import what is kept of users.",
+    no_args_is_help=True,
+)
+
+_File = Annotated[
+    Path | None,
+    typer.Option(
+        "--memory", metavar="FILE", help="The memory; default: memory.db in $PENCHANT_HOME or your data folder."
+    ),
+]
+_User = Annotated[str, typer.Argument(help="The user's id, as `penchant memory users` shows it.")]
+_Card = Annotated[str, typer.Argument(help="The card's id, or how it begins, as `penchant memory list` shows it.")]
+
+
+@memory.command()
+def users(file: _File = None) -> None:
+    """List the users of whom anything is kept, one a line."""
+    for user in _open(file).users():
+        typer.echo(user)
+
+
+@memory.command("list")
+def list_(
+    user: _User,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+    history: Annotated[bool, typer.Option("--history", help="Superseded cards too.")] = False,
+    file: _File = None,
+) -> None:
+    """List a user's cards, oldest first."""
+    opened = _open(file)
+    cards = opened.read(user).snapshot.cards if history else opened.cards(user)
+    if as_json:
+        for card in cards:
+            typer.echo(card.model_dump_json())
+    elif cards:
+        _print(_table(cards))
+    else:
+        typer.echo(f"nothing is kept of {user!r}", err=True)
+
+
+@memory.command()
+def show(user: _User, card: _Card, file: _File = None) -> None:
+    """Show a card with its history and where each wish was said."""
+    opened = _open(file)
+    for old in opened.history(user, _find(opened, user, card)):
+        table = Table(box=None, show_header=False, padding=(0, 1))
+        table.add_column(style="cyan", no_wrap=True)
+        table.add_column()
+        state = "in use" if old.is_active else f"superseded by {old.superseded_by}"
+        marks = [state, *(["pinned"] if old.pinned else []), *(["edited"] if old.edited else [])]
+        scope = "always" if old.is_global else "under its condition"
+        rows = {
+            "card": old.id,
+            "note": old.note,
+            "state": ", ".join(marks),
+            "applies": scope,
+            "confidence": f"{old.rule.confidence:.2f}",
+            "said": f"{old.count} times, first {old.created:%Y-%m-%d %H:%M}, last {old.seen:%Y-%m-%d %H:%M}",
+        }
+        for name, text in rows.items():
+            table.add_row(name, plain(text))
+        for source in old.sources:
+            turns = ", ".join(map(str, source.turns))
+            table.add_row(
+                "", plain(f"{source.time:%Y-%m-%d %H:%M} session {source.session}, turn {turns}: {source.text}")
+            )
+        _print(table)
+
+
+@memory.command()
+def edit(
+    user: _User,
+    card: _Card,
+    condition: Annotated[str | None, typer.Option(help="When it shall apply.")] = None,
+    action: Annotated[str | None, typer.Option(help="What shall be done then.")] = None,
+    file: _File = None,
+) -> None:
+    """Put a card in other words; the old ones stay in its history."""
+    if condition is None and action is None:
+        raise InputError("give --condition, --action or both")
+    opened = _open(file)
+    typer.echo(opened.edit(user, _find(opened, user, card), condition=condition, action=action).id)
+
+
+@memory.command()
+def pin(
+    user: _User,
+    card: _Card,
+    off: Annotated[bool, typer.Option("--off", help="Unpin it.")] = False,
+    file: _File = None,
+) -> None:
+    """Put a card into every prompt."""
+    opened = _open(file)
+    opened.pin(user, _find(opened, user, card), not off)
+
+
+@memory.command()
+def delete(user: _User, card: _Card, file: _File = None) -> None:
+    """Delete a card with its history, for good."""
+    opened = _open(file)
+    opened.delete(user, _find(opened, user, card))
+
+
+@memory.command("delete-user")
+def delete_user(
+    user: _User,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    file: _File = None,
+) -> None:
+    """Delete everything that is kept of a user, for good."""
+    if not yes:
+        typer.confirm(f"Delete everything that is kept of {user!r}?", abort=True)
+    if not _open(file).delete_user(user):
+        typer.echo(f"nothing was kept of {user!r}", err=True)
+
+
+@memory.command()
+def export(
+    user: Annotated[list[str] | None, typer.Argument(help="Whose; none: every user's.")] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="A file; default: standard output.")] = None,
+    file: _File = None,
+) -> None:
+    """Write all that is kept of users as JSON, a line for each, without loss."""
+    opened = _open(file)
+    with Sink(output) as sink:
+        for name in user or opened.users():
+            sink.write(json.dumps(opened.export(name), ensure_ascii=False) + "\n")
+
+
+@memory.command("import")
+def import_(
+    source: Annotated[Path, typer.Argument(help="What `penchant memory export` wrote; - is standard input.")],
+    file: _File = None,
+) -> None:
+    """Take users from an export; one who is there already, or a bad line, is left out.
+
+    Exit code: 0 all were taken; 3 some were not, each with its line and the reason.
+    """
+    opened = _open(file)
+    failed = False
+    lines = sys.stdin if str(source) == "-" else source.read_text(encoding="utf-8").splitlines()
+    for number, line in enumerate(lines, 1):
+        if line.strip():
+            try:
+                typer.echo(opened.load(_record(line)))
+            except InputError as error:
+                typer.echo(f"penchant: {source}:{number}: {error}", err=True)
+                failed = True
+    if failed:
+        raise typer.Exit(3)
+
+
+def _open(file: Path | None) -> Memory:
+    from penchant.wiring import open_memory  # which imports the models' runtime
+
+    return open_memory(file)
+
+
+def _record(line: str) -> Any:
+    try:
+        return json.loads(line)
+    except ValueError as error:
+        raise InputError(f"this line is no JSON: {error}") from error
+
+
+def _find(opened: Memory, user: str, start: str) -> str:
+    """Return the id of the one card that begins so.
+
+    Raises:
+        InputError: there is none, or more than one.
+    """
+    found = [card.id for card in opened.read(user).snapshot.cards if card.id.startswith(start)]
+    if start in found:
+        return start
+    if len(found) != 1:
+        raise InputError(f"{len(found)} cards of {user!r} begin with {start!r}: `penchant memory list` shows their ids")
+    return found[0]
+
+
+def _table(cards: tuple[Card, ...]) -> Table:
+    table = Table(box=None, header_style="bold", padding=(0, 1))
+    for name in ("card", "note", "said", "last", "confidence", ""):
+        table.add_column(name, no_wrap=name in ("card", "last"), justify="right" if name == "confidence" else "left")
+    for card in cards:
+        marks = ["always"] * card.is_global + ["pinned"] * card.pinned + ["superseded"] * (not card.is_active)
+        table.add_row(
+            card.id, plain(card.note), f"{card.count}x", f"{card.seen:%Y-%m-%d}", f"{card.rule.confidence:.2f}",
+            ", ".join(marks),
+        )  # fmt: skip
+    return table
+
+
+def _print(table: Table) -> None:
+    Console(width=None if sys.stdout.isatty() else 160).print(table)

@@ -1,0 +1,168 @@
+"""The parts put together, as users open them: a memory, and a personalizer."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from penchant.config import memory_path
+from penchant.errors import InputError
+from penchant.extract.base import Extractor
+from penchant.learn.base import Learner
+from penchant.learn.evidence import EvidenceLearner
+from penchant.learn.paper import PaperLearner
+from penchant.learn.reward import JudgeReward, KeywordReward, ReaderReward, RewardModel
+from penchant.learn.space import ItemSpace, first_coordinates, fit_space
+from penchant.loop import Personalizer
+from penchant.memory.memory import Memory
+from penchant.memory.sqlite import SQLiteStore
+from penchant.memory.store import Store
+from penchant.models.pairs import PairReader
+from penchant.retrieve.embed import MINILM, LazyEmbedder
+from penchant.retrieve.rerank import CausalReranker, CrossEncoderReranker, ReaderReranker, Reranker
+from penchant.retrieve.search import Retriever
+from penchant.session import Settings, Summarise, scrubber
+from penchant.types import Embedder, Preference, note
+
+LearnerName = Literal["evidence", "paper"]
+RewardName = Literal["reader", "keywords", "judge"]
+
+FLOOR = math.log(0.3)
+"""Least log-probability, bonus included, of a note that the embedded reranker lets into a prompt."""
+
+SPACES = "item-spaces"
+SAMPLE = 4096
+"""Most cards that an item space is fitted on."""
+
+
+def open_memory(path: Path | str | None = None, *, embedder: Embedder | None = None) -> Memory:
+    """Open the memory to look at it and to change it by hand; models are loaded only if they are needed.
+
+    Args:
+        path: the SQLite file; None: ``$PENCHANT_HOME/memory.db`` or one in the user's data folder.
+        embedder: None: all-MiniLM-L6-v2.
+
+    Raises:
+        StoreError: the file cannot be opened.
+    """
+    store = SQLiteStore(Path(path) if path else memory_path())
+    return Memory(store, embedder or LazyEmbedder(MINILM), scrub=scrubber(EvidenceLearner()))
+
+
+def load_personalizer(
+    path: Path | str | None = None,
+    *,
+    settings: Settings | None = None,
+    extractor: Extractor | None = None,
+    embedder: Embedder | None = None,
+    reranker: str = "embedded",
+    learner: LearnerName = "evidence",
+    reward: RewardName = "reader",
+    judge: tuple[str, str | None] | None = None,
+    summarise: Summarise | None = None,
+) -> Personalizer:
+    """Put a personalizer together from the embedded models, or others.
+
+    Args:
+        path: the memory's SQLite file; None: ``$PENCHANT_HOME/memory.db`` or one in the user's data folder.
+        settings: how the loop runs; None: the mode ``vars`` with the embedded reranker's floor.
+        extractor: None: the embedded one.
+        embedder: None: all-MiniLM-L6-v2.
+        reranker: ``embedded``, ``none``, ``causal:ID`` (such as Qwen3-Reranker) or a cross-encoder's id or folder.
+        learner: ``evidence``, or ``paper``: the reference, with its parameters.
+        reward: ``reader``, a small classifier; ``keywords``, the paper's; ``judge``, a judge LLM.
+        judge: for the last, the model's name and the server's URL (None: OpenAI).
+        summarise: for the mode ``reflection``.
+
+    Raises:
+        InputError: there is no such reranker, learner or reward.
+        ModelError: a model cannot be fetched or loaded.
+        StoreError: the memory cannot be opened.
+    """
+    reader = PairReader()
+    store = SQLiteStore(Path(path) if path else memory_path())
+    embedding = embedder or LazyEmbedder(MINILM)
+    chosen = _learner(learner, store, embedding)
+    default = Settings(floor=FLOOR if reranker == "embedded" else float("-inf"))
+    return Personalizer(
+        Memory(store, embedding, partial(_relate, reader), scrubber(chosen)),
+        extractor or Extractor.load(),
+        Retriever(embedding, _reranker(reranker, reader)),
+        chosen,
+        _reward(reward, reader, judge),
+        summarise=summarise,
+        settings=settings or default,
+    )
+
+
+def _relate(reader: PairReader, new: Preference, old: Sequence[Preference]) -> NDArray[np.float64]:
+    logits = reader.read("relation", [(note(rule), note(new)) for rule in old])
+    chances = np.exp(logits - logits.max(1, keepdims=True))
+    shares: NDArray[np.float64] = chances / chances.sum(1, keepdims=True)
+    return shares
+
+
+def _reranker(name: str, reader: PairReader) -> Reranker | None:
+    if name == "none":
+        return None
+    if name == "embedded":
+        return ReaderReranker(partial(reader.read, "relevance"))
+    return CausalReranker(name.removeprefix("causal:")) if name.startswith("causal:") else CrossEncoderReranker(name)
+
+
+def _reward(name: str, reader: PairReader, judge: tuple[str, str | None] | None) -> RewardModel:
+    if name == "reader":
+        return ReaderReward(partial(reader.read, "reaction"))
+    if name == "keywords":
+        return KeywordReward()
+    if name != "judge":
+        raise InputError(f"reward: there is no {name!r}: choose reader, keywords or judge")
+    if judge is None:
+        raise InputError("judge: name the judge's model and its server's URL")
+    return JudgeReward(*judge)
+
+
+def _learner(name: str, store: Store, embedder: Embedder) -> Learner:
+    if name == "evidence":
+        return EvidenceLearner()
+    if name != "paper":
+        raise InputError(f"learner: there is no {name!r}: choose evidence or paper")
+    return PaperLearner(fitted_spaces(store, embedder))
+
+
+def fitted_spaces(store: Store, embedder: Embedder) -> list[ItemSpace]:
+    """Return every item space of a store, oldest first; a new one is fitted when there are twice as many cards.
+
+    What users learned in an older space stays valid: ``learn.space.rotate`` moves it.
+    """
+    spaces, fitted = _read_spaces(store.shared(SPACES))
+    if not spaces:
+        spaces = [first_coordinates(embedder.embed(["a text"]).shape[1])]
+    sample = store.sample_vectors(embedder.name, min(SAMPLE, max(2, 2 * fitted)))
+    if len(sample) >= max(2, 2 * fitted) and fitted < SAMPLE:
+        sample = store.sample_vectors(embedder.name, SAMPLE)
+        spaces.append(fit_space(sample, len(spaces[0].rows)))
+        store.share(SPACES, _write_spaces(spaces, len(sample)))
+    return spaces
+
+
+def _write_spaces(spaces: Sequence[ItemSpace], fitted: int) -> bytes:
+    file = io.BytesIO()
+    means, rows = np.stack([space.mean for space in spaces]), np.stack([space.rows for space in spaces])
+    np.savez_compressed(file, means=means, rows=rows, fitted=fitted)
+    return file.getvalue()
+
+
+def _read_spaces(kept: bytes | None) -> tuple[list[ItemSpace], int]:
+    if kept is None:
+        return [], 0
+    with np.load(io.BytesIO(kept)) as found:
+        spaces = [ItemSpace(mean, rows) for mean, rows in zip(found["means"], found["rows"], strict=True)]
+        return spaces, int(found["fitted"])

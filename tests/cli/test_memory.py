@@ -1,0 +1,116 @@
+"""``penchant memory`` and ``penchant why``, on a memory that the loop has filled."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from penchant.cli import app
+from tests.test_loop import Chat, build
+
+RUN = CliRunner()
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "memory.db"
+    with build(path, notes=1) as loop:
+        chat = Chat(loop)
+        chat.say("when writing Python code: use tabs. when writing Go code: keep [red]short[/red].")
+        chat.say("No! when writing Python code: use spaces.")
+        chat.say("writing Python code")
+        Chat(loop, user="bob/../'x'").say("general: be kind.")
+    return path
+
+
+def penchant(*args: object, code: int = 0, stdin: str | None = None) -> str:
+    result = RUN.invoke(app, [str(arg) for arg in args], input=stdin)
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    assert result.exit_code == code, result.output
+    return result.stdout
+
+
+def cards(file: Path, *options: str) -> list[dict[str, object]]:
+    return [
+        json.loads(line)
+        for line in penchant("memory", "list", "ann", "--json", *options, "--memory", file).splitlines()
+    ]
+
+
+def test_what_is_kept_can_be_seen(file: Path) -> None:
+    assert penchant("memory", "users", "--memory", file).splitlines() == ["ann", "bob/../'x'"]
+    assert [card["rule"]["action"] for card in cards(file)] == ["keep [red]short[/red]", "use spaces"]  # type: ignore[index]
+    assert len(cards(file, "--history")) == 3
+    table = penchant("memory", "list", "ann", "--memory", file)
+    assert "When writing Go code, keep [red]short[/red]." in table
+    shown = penchant("memory", "show", "ann", cards(file)[1]["id"], "--memory", file)
+    for part in (
+        "use tabs.",
+        "superseded by",
+        "use spaces.",
+        "in use",
+        "turn 1: when writing Python code: use spaces.",
+    ):
+        assert part in shown
+    assert penchant("memory", "list", "nobody", "--memory", file) == ""
+
+
+def test_what_is_kept_can_be_changed_and_deleted(file: Path) -> None:
+    short, spaces = (str(card["id"]) for card in cards(file))
+    penchant("memory", "pin", "ann", spaces, "--memory", file)
+    new = penchant("memory", "edit", "ann", short, "--action", "keep it short", "--memory", file).strip()
+    assert {(card["id"], card["pinned"]) for card in cards(file)} == {(new, False), (spaces, True)}
+    penchant("memory", "delete", "ann", spaces, "--memory", file)
+    assert b"use tabs" not in file.read_bytes()
+    assert [card["id"] for card in cards(file)] == [new]
+    penchant("memory", "delete-user", "ann", "--memory", file, stdin="n\n", code=1)
+    assert cards(file)
+    penchant("memory", "delete-user", "ann", "--yes", "--memory", file)
+    assert penchant("memory", "users", "--memory", file).splitlines() == ["bob/../'x'"]
+
+
+def test_export_and_import(file: Path, tmp_path: Path) -> None:
+    out, again, other = tmp_path / "all.jsonl", tmp_path / "again.jsonl", tmp_path / "other.db"
+    penchant("memory", "export", "-o", out, "--memory", file)
+    good = out.read_text(encoding="utf-8")
+    assert len(good.splitlines()) == 2
+    out.write_text("no json\n" + good + '{"format": "x"}\n', encoding="utf-8")
+    assert penchant("memory", "import", out, "--memory", other, code=3).splitlines() == ["ann", "bob/../'x'"]
+    penchant("memory", "export", "-o", again, "--memory", other)
+    assert again.read_text(encoding="utf-8") == good
+    assert penchant("memory", "import", "-", "--memory", other, stdin=good, code=3) == ""
+    penchant("memory", "export", "ann", "-o", again, "--memory", other)
+    assert again.read_text(encoding="utf-8") == good.splitlines(keepends=True)[0]
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (("edit", "ann", "0"), "give --condition"),
+        (("edit", "ann", "zzz", "--action", "x"), "0 cards of 'ann' begin with 'zzz'"),
+        (("pin", "ann", "0"), "2 cards|3 cards"),
+        (("delete", "nobody", "0"), "0 cards of 'nobody'"),
+        (("list", ""), "give an id that is not empty"),
+    ],
+)
+def test_errors_say_what_to_do(file: Path, args: tuple[str, ...], message: str) -> None:
+    from penchant import InputError
+
+    with pytest.raises(InputError, match=message):
+        penchant("memory", *args, "--memory", file)
+
+
+def test_why(file: Path) -> None:
+    text = penchant("why", "ann", "s1", "--memory", file)
+    assert "writing Python code" in text
+    assert "retrieved" in text
+    record = json.loads(penchant("why", "ann", "s1", "--json", "--memory", file))
+    shown = [item for item in record["considered"] if item["shown"]]
+    assert [item["note"] for item in shown] == ["When writing Python code, use spaces."]
+    assert shown[0]["because"] == ["s1#0"]  # the answer that lacked it
+    assert shown[0]["parts"]["evidence"] > 0
+    penchant("why", "ann", "s9", "--memory", file, code=1)

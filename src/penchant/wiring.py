@@ -28,7 +28,7 @@ from penchant.models.pairs import PairReader
 from penchant.retrieve.embed import MINILM, LazyEmbedder
 from penchant.retrieve.rerank import CausalReranker, CrossEncoderReranker, ReaderReranker, Reranker
 from penchant.retrieve.search import Retriever
-from penchant.session import Settings, Summarise, scrubber
+from penchant.session import Mode, Settings, Summarise, scrubber
 from penchant.types import Embedder, Preference, note
 
 LearnerName = Literal["evidence", "paper"]
@@ -54,6 +54,11 @@ def open_memory(path: Path | str | None = None, *, embedder: Embedder | None = N
     """
     store = SQLiteStore(Path(path) if path else memory_path())
     return Memory(store, embedder or LazyEmbedder(MINILM), scrub=scrubber(EvidenceLearner()))
+
+
+def default_settings(mode: Mode = "vars") -> Settings:
+    """Return how the loop runs with the embedded reranker."""
+    return Settings(mode=mode, floor=FLOOR)
 
 
 def load_personalizer(
@@ -90,7 +95,7 @@ def load_personalizer(
     store = SQLiteStore(Path(path) if path else memory_path())
     embedding = embedder or LazyEmbedder(MINILM)
     chosen = _learner(learner, store, embedding)
-    default = Settings(floor=FLOOR if reranker == "embedded" else float("-inf"))
+    default = default_settings() if reranker == "embedded" else Settings()
     return Personalizer(
         Memory(store, embedding, partial(_relate, reader), scrubber(chosen)),
         extractor or Extractor.load(),

@@ -8,6 +8,7 @@ import sys
 import typer
 
 import penchant
+from penchant.cli.chat import chat
 from penchant.cli.data import data
 from penchant.cli.evaluate import evaluate
 from penchant.cli.extract import extract
@@ -25,6 +26,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command()(extract)
+app.command()(chat)
 app.add_typer(memory)
 app.command()(why)
 app.add_typer(models)

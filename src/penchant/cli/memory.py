@@ -53,7 +53,7 @@ def list_(
         for card in cards:
             typer.echo(card.model_dump_json())
     elif cards:
-        _print(_table(cards))
+        _print(table_of(cards))
     else:
         typer.echo(f"nothing is kept of {user!r}", err=True)
 
@@ -62,7 +62,7 @@ def list_(
 def show(user: _User, card: _Card, file: _File = None) -> None:
     """Show a card with its history and where each wish was said."""
     opened = _open(file)
-    for old in opened.history(user, _find(opened, user, card)):
+    for old in opened.history(user, find_card(opened, user, card)):
         table = Table(box=None, show_header=False, padding=(0, 1))
         table.add_column(style="cyan", no_wrap=True)
         table.add_column()
@@ -99,7 +99,7 @@ def edit(
     if condition is None and action is None:
         raise InputError("give --condition, --action or both")
     opened = _open(file)
-    typer.echo(opened.edit(user, _find(opened, user, card), condition=condition, action=action).id)
+    typer.echo(opened.edit(user, find_card(opened, user, card), condition=condition, action=action).id)
 
 
 @memory.command()
@@ -111,14 +111,14 @@ def pin(
 ) -> None:
     """Put a card into every prompt."""
     opened = _open(file)
-    opened.pin(user, _find(opened, user, card), not off)
+    opened.pin(user, find_card(opened, user, card), not off)
 
 
 @memory.command()
 def delete(user: _User, card: _Card, file: _File = None) -> None:
     """Delete a card with its history, for good."""
     opened = _open(file)
-    opened.delete(user, _find(opened, user, card))
+    opened.delete(user, find_card(opened, user, card))
 
 
 @memory.command("delete-user")
@@ -183,7 +183,7 @@ def _record(line: str) -> Any:
         raise InputError(f"this line is no JSON: {error}") from error
 
 
-def _find(opened: Memory, user: str, start: str) -> str:
+def find_card(opened: Memory, user: str, start: str) -> str:
     """Return the id of the one card that begins so.
 
     Raises:
@@ -197,7 +197,8 @@ def _find(opened: Memory, user: str, start: str) -> str:
     return found[0]
 
 
-def _table(cards: tuple[Card, ...]) -> Table:
+def table_of(cards: tuple[Card, ...]) -> Table:
+    """Return a table of cards."""
     table = Table(box=None, header_style="bold", padding=(0, 1))
     for name in ("card", "note", "said", "last", "confidence", ""):
         table.add_column(name, no_wrap=name in ("card", "last"), justify="right" if name == "confidence" else "left")

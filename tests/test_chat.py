@@ -1,0 +1,117 @@
+"""A chat model with notes, through OpenAI's own clients and a server that speaks their API."""
+
+from __future__ import annotations
+
+import asyncio
+import http.server
+import json
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import openai
+import pytest
+
+from penchant.chat import achat, chat
+from penchant.loop import Personalizer
+from tests.test_loop import build
+
+MESSAGES = [{"role": "user", "content": "writing Python code"}]
+ANSWER = ["Sure, ", "here ", "it is."]
+
+
+def chunk(text: str | None) -> dict[str, Any]:
+    choice = {"index": 0, "delta": {"content": text}, "finish_reason": None}
+    return {"id": "c", "object": "chat.completion.chunk", "created": 0, "model": "m", "choices": [choice]}
+
+
+@pytest.fixture
+def server() -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    """Answer every request with ``ANSWER``; the requests are in the list."""
+    asked: list[dict[str, Any]] = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            sent = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            asked.append(sent)
+            self.send_response(500 if sent["model"] == "broken" else 200)
+            kind = "text/event-stream" if sent.get("stream") else "application/json"
+            self.send_header("Content-Type", kind)
+            self.end_headers()
+            if sent.get("stream"):
+                events = [*map(chunk, [None, *ANSWER]), {**chunk(""), "choices": []}]
+                body = "".join(f"data: {json.dumps(event)}\n\n" for event in events) + "data: [DONE]\n\n"
+            else:
+                message = {"role": "assistant", "content": "".join(ANSWER)}
+                choice = {"index": 0, "message": message, "finish_reason": "stop"}
+                body = json.dumps(
+                    {"id": "c", "object": "chat.completion", "created": 0, "model": "m", "choices": [choice]}
+                )
+            self.wfile.write(body.encode())
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as opened:
+        threading.Thread(target=opened.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{opened.server_port}/v1", asked
+        opened.shutdown()
+
+
+@pytest.fixture
+def loop(tmp_path: Path) -> Iterator[Personalizer]:
+    with build(tmp_path / "memory.db") as opened:
+        opened.prepare(
+            "ann", "s0", [{"role": "user", "content": "when writing Python code: use tabs."}]
+        ).learned.result()
+        yield opened
+
+
+def answered(loop: Personalizer) -> str:
+    last = loop.why("ann", "s1")
+    assert last
+    return last.answer
+
+
+def test_the_notes_go_in_and_the_answer_is_taken(loop: Personalizer, server: tuple[str, list[dict[str, Any]]]) -> None:
+    url, asked = server
+    with openai.OpenAI(base_url=url, api_key="k") as client:
+        answer = chat(loop, client, "ann", "s1", MESSAGES, model="m", temperature=0.5)
+    assert answer.choices[0].message.content == answered(loop) == "Sure, here it is."
+    assert "use tabs" in asked[0]["messages"][0]["content"]
+    assert asked[0]["messages"][1:] == MESSAGES
+    assert asked[0]["temperature"] == 0.5
+
+
+def test_a_stream_is_passed_on_and_gathered(loop: Personalizer, server: tuple[str, list[dict[str, Any]]]) -> None:
+    with openai.OpenAI(base_url=server[0], api_key="k") as client:
+        chunks = chat(loop, client, "ann", "s1", MESSAGES, model="m", stream=True)
+        texts = [item.choices[0].delta.content for item in chunks if item.choices]
+        assert texts == [None, *ANSWER]
+        assert answered(loop) == "Sure, here it is."
+        stopped = chat(loop, client, "ann", "s1", MESSAGES, model="m", stream=True)
+        for item in stopped:
+            if item.choices and item.choices[0].delta.content == ANSWER[1]:
+                break
+        stopped.close()
+        assert answered(loop) == "Sure, here "
+
+
+def test_async_clients_do_the_same(loop: Personalizer, server: tuple[str, list[dict[str, Any]]]) -> None:
+    async def talk() -> None:
+        async with openai.AsyncOpenAI(base_url=server[0], api_key="k") as client:
+            answer = await achat(loop, client, "ann", "s1", MESSAGES, model="m")
+            assert answer.choices[0].message.content == "Sure, here it is."
+            chunks = await achat(loop, client, "ann", "s1", MESSAGES, model="m", stream=True)
+            assert [item.choices[0].delta.content async for item in chunks if item.choices] == [None, *ANSWER]
+
+    asyncio.run(talk())
+    assert answered(loop) == "Sure, here it is."
+    assert all("use tabs" in request["messages"][0]["content"] for request in server[1])
+
+
+def test_a_model_that_fails_gives_no_answer(loop: Personalizer, server: tuple[str, list[dict[str, Any]]]) -> None:
+    with openai.OpenAI(base_url=server[0], api_key="k", max_retries=0) as client, pytest.raises(openai.OpenAIError):
+        chat(loop, client, "ann", "s1", MESSAGES, model="broken")
+    assert answered(loop) == ""

@@ -169,7 +169,7 @@ def test_the_reaction_reaches_the_learner_with_what_was_shown(path: Path) -> Non
         assert learner.told[-1].turn == "s1#2"  # the answer that lacked it
         assert len(learner.told) == told + 2
         loop.end_session("ann", "s1")
-        assert loop.memory.read("ann").snapshot.values == {"recorder": b"ended"}
+        assert loop.memory.read("ann").snapshot.values == {"recorder:words": b"ended"}
 
 
 def test_a_restart_between_two_turns_changes_nothing(tmp_path: Path) -> None:
@@ -270,7 +270,7 @@ def test_a_deleted_card_leaves_no_trace_in_what_was_learned(loop: Personalizer, 
     chat.say("writing Python code")
     chat.say("when writing Python code: say xylophone. Again!")
     gone, kept = loop.memory.cards("ann")
-    evidence = unpack(loop.memory.read("ann").snapshot.values["evidence"])
+    evidence = unpack(loop.memory.read("ann").snapshot.values["evidence:words"])
     assert evidence
     assert gone.id in evidence.cards
     before = b"".join(file.read_bytes() for file in path.parent.iterdir())
@@ -279,9 +279,29 @@ def test_a_deleted_card_leaves_no_trace_in_what_was_learned(loop: Personalizer, 
     after = b"".join(file.read_bytes() for file in path.parent.iterdir())
     assert b"xylophone" not in after
     assert gone.id.encode() not in after
-    evidence = unpack(loop.memory.read("ann").snapshot.values["evidence"])
+    evidence = unpack(loop.memory.read("ann").snapshot.values["evidence:words"])
     assert evidence is None or gone.id not in evidence.cards
     assert chat.say("writing Go code") == [kept.note]
+
+
+def test_another_mode_or_embedder_in_between_is_no_harm(path: Path) -> None:
+    for number, (mode, name) in enumerate(
+        [("vars", "words"), ("vanilla", "words"), ("vars", "other"), ("vars", "words")]
+    ):
+        with build(path, mode) as loop:
+            embedder = WordEmbedder(name, 64 if name == "words" else 32)
+            if name == "other":
+                loop = Personalizer(
+                    Memory(SQLiteStore(path), embedder, relate),
+                    ScriptedExtractor(script),
+                    Retriever(embedder),
+                    EvidenceLearner(),
+                    KeywordReward(),
+                )
+            chat = Chat(loop)
+            chat.say(f"when writing Python code: use{number} tabs. Thanks.")
+            chat.say("that's wrong, writing Python code")
+    assert len(Memory(SQLiteStore(path), WordEmbedder()).cards("ann")) == 3
 
 
 def test_resets(loop: Personalizer) -> None:

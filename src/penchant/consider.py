@@ -69,7 +69,9 @@ def consider(
         for index in order.tolist()
     )
     fixed = [_shown(card, "pinned") for card in pinned] + [_shown(card, "global") for card in first_globals(general)]
-    return Exchange(turn=turn, ask=ask, query=pack(found.query), considered=(*fixed, *conditional))
+    return Exchange(
+        turn=turn, ask=ask, query=pack(found.query), embedder=retriever.embedder, considered=(*fixed, *conditional)
+    )
 
 
 def first_globals(cards: Sequence[Card]) -> list[Card]:

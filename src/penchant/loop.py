@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Self
 
+import numpy as np
+
 from penchant.consider import consider, consider_all
 from penchant.errors import InputError
 from penchant.extract.base import Extractor
@@ -54,6 +56,7 @@ class Personalizer:
         self.memory, self.settings = memory, settings or Settings()
         self._extractor, self._retriever, self._learner, self._reward = extractor, retriever, learner, reward
         self._summarise = summarise
+        self._key = f"{learner.name}:{retriever.embedder}"  # what was learned of one model's vectors suits no other's
         if self.settings.mode == "reflection" and summarise is None:
             raise InputError("summarise: the mode 'reflection' needs a function that sums sessions up")
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="penchant-read")
@@ -81,8 +84,8 @@ class Personalizer:
             said = (*before.said, ("user", ask)) if self.settings.mode in ("contextual", "reflection") else ()
             after = before.model_copy(update={"turns": before.turns + 1, "last": now, "said": said})
             values: dict[str, bytes | None] = {SESSION + session: after.dump()}
-            if learned is not cards.snapshot.values.get(self._learner.name):
-                values[self._learner.name] = learned
+            if learned is not self._known(cards):
+                values[self._key] = learned
             return Changes(values=values), (before, now, reward, self._block(now, cards))
 
         before, now, reward, block = self.memory.change(user, decide)
@@ -122,10 +125,9 @@ class Personalizer:
             state = _session(cards, session)
             if state.last is None or not state.last.answer:
                 raise InputError(f"session {session!r} has no answer to rate: call complete() first")
-            known = cards.snapshot.values.get(self._learner.name)
-            learned = self._learn(known, state.last, session, cards, reward=reward, gate=1.0)
+            learned = self._learn(self._known(cards), state.last, session, cards, reward=reward, gate=1.0)
             after = state.model_copy(update={"last": state.last.model_copy(update={"answer": ""})})
-            return Changes(values={SESSION + session: after.dump(), self._learner.name: learned}), None
+            return Changes(values={SESSION + session: after.dump(), self._key: learned}), None
 
         self.memory.change(user, decide)
 
@@ -138,7 +140,7 @@ class Personalizer:
             if not cards.snapshot.version:
                 return None, None
             new: dict[str, bytes | None] = {SESSION + session: None}
-            new[self._learner.name] = self._learner.end_session(values.get(self._learner.name))
+            new[self._key] = self._learner.end_session(self._known(cards))
             if self.settings.mode == "contextual":
                 new[SAID] = json.dumps([*json.loads(values.get(SAID, b"[]")), *state.said]).encode()
             if self._summarise and state.said:
@@ -176,14 +178,14 @@ class Personalizer:
 
     def _react(self, last: Exchange | None, session: str, ask: str, cards: Cards) -> tuple[float | None, bytes | None]:
         """Return the reward that a message gives the last answer, and what the learner knows then."""
-        state = cards.snapshot.values.get(self._learner.name)
-        if last is None or not last.answer or self.settings.mode != "vars":
+        state = self._known(cards)
+        if last is None or not last.answer or self.settings.mode != "vars" or not self._is_ours(last):
             return None, state
-        candidates, _ = last.candidates(cards)
-        similarity = float(candidates.query @ self._retriever.embed(ask))
-        reward = self._reward.estimate(Rated(last.ask, last.answer, ask, similarity))
-        shown = max((item.similarity for item in last.considered if item.shown == "retrieved"), default=0.0)
-        gate = heuristic_gate(reward.value, shown) if reward.gate is None else reward.gate
+        candidates, chosen = last.candidates(cards)
+        reaction = self._retriever.embed(ask)
+        reward = self._reward.estimate(Rated(last.ask, last.answer, ask, float(candidates.query @ reaction)))
+        likest = max((candidates.vectors[chosen] @ np.array([candidates.query, reaction]).T).flat, default=0.0)
+        gate = heuristic_gate(reward.value, float(likest)) if reward.gate is None else reward.gate
         return reward.value, self._learn(state, last, session, cards, reward=reward.value, gate=gate)
 
     def _learn(
@@ -197,9 +199,19 @@ class Personalizer:
         gate: float = 0.0,
         wanted: frozenset[str] = frozenset(),
     ) -> bytes | None:
+        if not self._is_ours(exchange):
+            return state
         candidates, chosen = exchange.candidates(cards)
         feedback = Feedback(candidates, chosen, reward, gate, wanted, f"{session}#{exchange.turn}")
         return self._learner.learn(state, feedback)
+
+    def _known(self, cards: Cards) -> bytes | None:
+        """Return what the learner knows of a user."""
+        return cards.snapshot.values.get(self._key)
+
+    def _is_ours(self, exchange: Exchange) -> bool:
+        """Say whether cards were ranked for a message, by the embedding model that is used now."""
+        return exchange.embedder == self._retriever.embedder
 
     def _consider(self, turn: int, ask: str, cards: Cards, state: bytes | None) -> Exchange:
         if self.settings.mode == "all-memory":
@@ -243,8 +255,8 @@ class Personalizer:
             if state.turns:
                 values[SESSION + session] = state.model_copy(update={"read": now.turn + 1}).dump()
             if wanted and self.settings.mode == "vars":
-                known = cards.snapshot.values.get(self._learner.name)
-                values[self._learner.name] = self._learn(known, before.last or now, session, cards, wanted=wanted)
+                lacking = before.last or now
+                values[self._key] = self._learn(self._known(cards), lacking, session, cards, wanted=wanted)
             return Changes(values=values), None
 
         if extraction.valid:

@@ -55,11 +55,15 @@ class Considered(_Value):
 
 
 class Exchange(_Value):
-    """A message, what was considered for it, and what was answered; ``query`` is its embedding, packed."""
+    """A message, what was considered for it, and what was answered.
+
+    ``query`` is its embedding, packed, by the model ``embedder``; empty if nothing was ranked.
+    """
 
     turn: int
     ask: str
     query: str = ""
+    embedder: str = ""
     considered: tuple[Considered, ...] = ()
     answer: str = ""
 
@@ -98,7 +102,7 @@ def scrubber(learner: Learner) -> Scrub:
     def scrub(values: Mapping[str, bytes], deleted: frozenset[str]) -> dict[str, bytes | None]:
         changed: dict[str, bytes | None] = {}
         for name, value in values.items():
-            if name == learner.name:
+            if name.startswith(learner.name + ":"):
                 changed[name] = learner.forget(value, deleted)
             elif name.startswith(SESSION):  # the message may hold the very words
                 changed[name] = Session.model_validate_json(value).model_copy(update={"last": None}).dump()

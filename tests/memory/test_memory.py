@@ -188,3 +188,4 @@ def test_another_embedder_embeds_the_cards_again(memory: Memory, store: SQLiteSt
     assert other.read("ann").vectors.shape == (1, 16)
     assert other.add("ann", rule("use tabs all day"), source(1)).outcome == "strengthened"
     assert memory.read("ann").vectors.shape == (1, 64)
+    assert set(store.read("ann", "other").vectors) == set(store.read("ann", "words").vectors)  # both are kept

@@ -7,7 +7,7 @@ import json
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
@@ -20,8 +20,8 @@ from penchant.memory.scope import is_global
 from penchant.memory.store import Changes, ConflictError, Snapshot, Store
 from penchant.types import Card, Embedder, Preference, Source, note, utc_now
 
-CACHED_USERS = 256
-"""Users whose cards stay in memory, so that a turn does not read them again."""
+CACHED_CARDS = 50_000
+"""Most cards that stay in memory, of the users who came last, so that a turn does not read them again."""
 
 TRIES = 50
 """How often a change is made anew because another writer was faster."""
@@ -46,11 +46,13 @@ class Cards:
         snapshot: as it is stored.
         active: the cards that may be retrieved, oldest first.
         vectors: of their notes, shape (cards, dimensions).
+        unsaved: those vectors that the store lacks, by the card's id.
     """
 
     snapshot: Snapshot
     active: tuple[Card, ...]
     vectors: NDArray[np.float32]
+    unsaved: Mapping[str, NDArray[np.float32]]
 
 
 class Memory:
@@ -95,6 +97,11 @@ class Memory:
             changes, result = decide(cards)
             if changes is None:
                 return result
+            if cards.unsaved:
+                vectors = {**cards.unsaved, **changes.vectors}
+                gone = set(changes.deleted)
+                kept = {card: vector for card, vector in vectors.items() if card not in gone}
+                changes = replace(changes, vectors=kept, model=self._embedder.name)
             try:
                 version = self._store.write(user, cards.snapshot.version, changes)
             except ConflictError:
@@ -224,18 +231,19 @@ class Memory:
     def _keep(self, user: str, snapshot: Snapshot) -> Cards:
         active = tuple(card for card in snapshot.cards if card.is_active)
         missing = [card for card in active if card.id not in snapshot.vectors]
-        vectors = dict(snapshot.vectors)
-        if missing:  # of another embedding model
-            vectors |= zip(
-                (card.id for card in missing), self._embedder.embed([card.note for card in missing]), strict=True
-            )
+        unsaved: dict[str, NDArray[np.float32]] = {}
+        if missing:  # the cards were embedded by another model
+            new = self._embedder.embed([card.note for card in missing])
+            unsaved = dict(zip((card.id for card in missing), new, strict=True))
+        vectors = {**snapshot.vectors, **unsaved}
         matrix = np.stack([vectors[card.id] for card in active]) if active else np.zeros((0, 0), np.float32)
-        cards = Cards(Snapshot(snapshot.version, snapshot.cards, vectors, snapshot.values), active, matrix)
+        cards = Cards(replace(snapshot, vectors=vectors), active, matrix, unsaved)
         with self._lock:
             self._cache[user] = cards
             self._cache.move_to_end(user)
-            while len(self._cache) > CACHED_USERS:
-                self._cache.popitem(last=False)
+            total = sum(len(kept.snapshot.cards) for kept in self._cache.values())
+            while total > CACHED_CARDS and len(self._cache) > 1:
+                total -= len(self._cache.popitem(last=False)[1].snapshot.cards)
         return cards
 
 

@@ -46,6 +46,7 @@ class Retriever:
 
     def __init__(self, embedder: Embedder, reranker: Reranker | None = None, *, transform: bool = True) -> None:
         self._embedder, self._reranker, self._transform = embedder, reranker, transform
+        self.embedder = embedder.name
 
     def embed(self, text: str) -> NDArray[np.float32]:
         """Return the embedding of a text, as queries are embedded, shape (dimensions,)."""

@@ -18,7 +18,7 @@ RELATIONS = ("same", "contradicts", "unrelated")
 LABELS = ("constraint", "correction", "confusion", "praise", "progress", "neutral", "topic_shift")
 """What a user's reaction to an answer is (paper, section 6)."""
 
-Task = Literal["relevance", "relation", "reaction"]
+Task = Literal["relevance", "relation", "reaction", "support"]
 
 APART = 8
 """One in so many profiles, rules and exchanges is kept apart, for calibration."""
@@ -97,6 +97,20 @@ class RatedExchange(_Record):
     ask: str = Field(min_length=1)
     answer: str = Field(min_length=1)
     reactions: tuple[RatedReaction, ...] = Field(min_length=1)
+
+
+class Candidate(_Record):
+    """A rule that a model wrote for a window, and whether it is right (``penchant.evaluate.candidates``)."""
+
+    window: str = Field(min_length=1)
+    note: str = Field(min_length=1)
+    right: bool
+
+
+def support(candidates: Sequence[Candidate]) -> Iterator[Pair]:
+    """Yield each window with each rule that was written for it."""
+    for candidate in candidates:
+        yield Pair(candidate.window, candidate.note, "support", int(candidate.right))
 
 
 def relevance(profiles: Sequence[Profile], rng: random.Random, negatives: int) -> Iterator[Pair]:

@@ -1,13 +1,13 @@
-"""The pair reader: a small cross-encoder that we train, on OpenVINO (all-MiniLM-L6-v2, all but its word embeddings).
+"""The pair reader: a small cross-encoder that we train, on OpenVINO.
 
-One network with three heads: does a rule apply to a message (the reranker), is a newer rule the same as an older one or
-its contrary (merging), and what is a user's reaction to an answer (the reward).
+all-MiniLM-L6-v2 with the word embeddings of the shipped encoder, so that they are shipped once. One network with four
+heads: does a rule apply to a message (the reranker), is a newer rule the same as an older one or its contrary
+(merging), what is a user's reaction to an answer (the reward), does a rule follow from a window (the confidence).
 """
 
 from __future__ import annotations
 
-import json
-import threading
+import zlib
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -16,29 +16,30 @@ from typing import Any
 import gguf
 import numpy as np
 from numpy.typing import NDArray
-from safetensors.numpy import load_file
 from tokenizers import Tokenizer
 
 from penchant.errors import ModelError
 from penchant.models.bert import pair_reader
 from penchant.models.gguf import Tensors, read_metadata, read_tensors, write_tensors
-from penchant.models.minilm import minilm_folder
 from penchant.runtime import openvino as ov
 from penchant.runtime import release_signal_stack
 
-WEIGHTS = Path(str(files("penchant.models") / "weights" / "pairs.gguf"))
+_SHIPPED = Path(str(files("penchant.models") / "weights"))
+WEIGHTS = _SHIPPED / "pairs.gguf"
+TOKENIZER = _SHIPPED / "encoder" / "tokenizer.json"
 """What is shipped."""
 
-MAX_TOKENS = 160
+ATTENTION_HEADS = 12
+MAX_TOKENS = 192
 """Tokens of a pair; of a longer first text the end is read, of a longer second one the beginning."""
 
 SECOND_TOKENS = 72
 """Tokens that are kept for the second text at least."""
 
 WORDS = "embeddings.word_embeddings.weight"
-"""The tensor that is MiniLM's own, and not shipped again."""
+"""The tensor that is the encoder's."""
 
-HEADS = {"relevance": 1, "relation": 3, "reaction": 7}
+HEADS = {"relevance": 1, "relation": 3, "reaction": 7, "support": 1}
 """Outputs of each head."""
 
 _BATCH = 32
@@ -51,26 +52,21 @@ class PairReader:
         path: what ``penchant.train.pairs`` wrote; None: the shipped weights.
 
     Raises:
-        ModelError: MiniLM cannot be fetched, or the weights cannot be read.
+        ModelError: the weights cannot be read, or were trained with other word embeddings.
     """
 
     def __init__(self, path: Path | None = None) -> None:
-        folder, path = minilm_folder(), path or WEIGHTS
+        path = path or WEIGHTS
         try:
-            config = json.loads((folder / "config.json").read_bytes())
-            words = load_file(folder / "model.safetensors")[WORDS]
-            self._temperatures: dict[str, float] = dict(
-                zip(HEADS, read_metadata(path)["penchant.temperatures"], strict=True)
-            )
-            graph = pair_reader({**read_tensors(path), WORDS: words}, config["num_attention_heads"], list(HEADS))
+            metadata, words = read_metadata(path), word_embeddings()
+            self._temperatures: dict[str, float] = dict(zip(HEADS, metadata["penchant.temperatures"], strict=True))
+            graph = pair_reader({**read_tensors(path), WORDS: words}, ATTENTION_HEADS, list(HEADS))
             self._model: Any = ov.Core().compile_model(graph, "CPU")
-            self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+            self._tokenizer = load_tokenizer()
         except Exception as error:  # the libraries raise all sorts
-            raise ModelError(f"{path} or {folder} cannot be read: reinstall penchant, remove that folder") from error
-        self._tokenizer.no_padding()
-        self._tokenizer.no_truncation()
-        self._tokenizer.encode_special_tokens = True
-        self._lock = threading.Lock()
+            raise ModelError(f"{path} cannot be read: reinstall penchant") from error
+        if metadata["penchant.words"] != zlib.crc32(words.tobytes()):
+            raise ModelError(f"{path} was trained with another encoder: train it again (penchant.train.pairs)")
 
     def read(self, head: str, pairs: Sequence[tuple[str, str]]) -> NDArray[np.float64]:
         """Return a head's logits over its temperature, shape (pairs, outputs)."""
@@ -102,6 +98,27 @@ class PairReader:
         self.close()
 
 
+def load_tokenizer() -> Tokenizer:
+    """Return the tokenizer, which neither pads nor cuts, and takes special tokens in a text for text."""
+    tokenizer = Tokenizer.from_file(str(TOKENIZER))
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    tokenizer.encode_special_tokens = True
+    return tokenizer
+
+
+def word_embeddings() -> NDArray[np.float32]:
+    """Return the word embeddings of the shipped encoder, shape (tokens, width)."""
+    model = ov.Core().read_model(str(_SHIPPED / "encoder" / "encoder.xml"))
+    matrices = [n for n in model.get_ordered_ops() if n.get_type_name() == "Constant" and len(n.shape) == 2]
+    stored = max(matrices, key=lambda node: node.shape[0])
+    (convert,) = stored.output(0).get_target_inputs()
+    (multiply,) = convert.get_node().output(0).get_target_inputs()
+    scale = multiply.get_node().input_value(1).get_node()
+    words: NDArray[np.float32] = stored.data.astype(np.float32) * scale.data.astype(np.float32)
+    return words
+
+
 def encode_pairs(tokenizer: Tokenizer, pairs: Sequence[tuple[str, str]]) -> list[tuple[list[int], int]]:
     """Return the token ids of pairs, cut to ``MAX_TOKENS``, and where each second text begins."""
     firsts = tokenizer.encode_batch([first for first, _ in pairs])
@@ -123,6 +140,7 @@ def write_pair_weights(path: Path, tensors: Tensors, temperatures: dict[str, flo
         "general.architecture": "bert",
         "general.name": "penchant-pairs",
         "penchant.temperatures": [float(temperatures[head]) for head in HEADS],
+        "penchant.words": zlib.crc32(tensors[WORDS].tobytes()),
     }
     kept = {name: tensor for name, tensor in tensors.items() if name != WORDS}
     write_tensors(path, kept, gguf.GGMLQuantizationType.Q8_0, metadata)

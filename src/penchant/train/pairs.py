@@ -1,10 +1,11 @@
 """The pair reader: one small cross-encoder for reranking, merging and rewards.
 
-    python -m penchant.train.pairs data --output FILE
+    python -m penchant.evaluate.candidates data/labelled/train*.jsonl --output runs/candidates.jsonl
+    python -m penchant.train.pairs data --candidates runs/candidates.jsonl --output FILE
 
-all-MiniLM-L6-v2, all but the word embeddings, with a linear head for each task, in batches of one task each:
-binary cross-entropy of "this rule applies to this message", cross-entropy of what a newer rule is to an older one, and
-of what a reaction is. One in ``APART`` profiles, pairs of rules and exchanges is kept apart; the temperature of each
+all-MiniLM-L6-v2 with the word embeddings of the shipped encoder, which stay as they are, and a linear head for each task,
+in batches of one task each: binary cross-entropy of "this rule applies to this message" and of "this rule follows from
+this window", cross-entropy of what a newer rule is to an older one, and of what a reaction is. One in ``APART`` profiles, pairs of rules and exchanges is kept apart; the temperature of each
 head is chosen there. Written as GGUF with int8 matrices.
 """
 
@@ -29,6 +30,7 @@ from transformers import AutoModel
 
 from penchant.data.pairs import (
     APART,
+    Candidate,
     Pair,
     Profile,
     RatedExchange,
@@ -38,11 +40,12 @@ from penchant.data.pairs import (
     reactions,
     relations,
     relevance,
+    support,
 )
 from penchant.data.records import load_windows
 from penchant.data.synthesis import Wish, load_entries
 from penchant.models.minilm import minilm_folder
-from penchant.models.pairs import HEADS, encode_pairs, write_pair_weights
+from penchant.models.pairs import HEADS, encode_pairs, load_tokenizer, word_embeddings, write_pair_weights
 from penchant.types import LabelledWindow
 
 NEGATIVES = 6
@@ -55,10 +58,11 @@ WISHES = 500
 class Network(nn.Module):
     """The encoder with its heads, on the first token beside the mean of all tokens."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.encoder = AutoModel.from_pretrained(folder, add_pooling_layer=False)
-        self.encoder.get_input_embeddings().weight.requires_grad_(False)
+        self.encoder = AutoModel.from_pretrained(minilm_folder(), add_pooling_layer=False)
+        words = self.encoder.get_input_embeddings().weight.requires_grad_(False)
+        words.copy_(torch.from_numpy(word_embeddings()))
         width = self.encoder.config.hidden_size
         self.heads = nn.ModuleDict({name: nn.Linear(2 * width, count) for name, count in HEADS.items()})
 
@@ -77,13 +81,11 @@ class Network(nn.Module):
         return {name: tensor for name, tensor in {**encoder, **heads}.items() if not name.endswith("position_ids")}
 
 
-def train(
-    epoch: Callable[[random.Random], list[Pair]], tokenizer: Tokenizer, folder: Path, args: argparse.Namespace
-) -> Network:
+def train(epoch: Callable[[random.Random], list[Pair]], tokenizer: Tokenizer, args: argparse.Namespace) -> Network:
     """Train on the pairs that ``epoch`` draws."""
     torch.manual_seed(args.seed)
     rng = random.Random(args.seed)
-    network = Network(folder)
+    network = Network()
     epochs = [list(_batches(epoch(rng), args.batch_size, rng)) for _ in range(args.epochs)]
     steps = sum(map(len, epochs))
     optimiser = torch.optim.AdamW(
@@ -135,7 +137,7 @@ def is_apart(name: str) -> bool:
 
 
 def _loss(task: Task, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    if task == "relevance":
+    if HEADS[task] == 1:
         return binary_cross_entropy_with_logits(logits[:, 0], targets.float())
     return cross_entropy(logits, targets)
 
@@ -163,7 +165,7 @@ def _evaluate(network: Network, tokenizer: Tokenizer, apart: Sequence[Pair]) -> 
             ]
         logits, targets = torch.cat(parts), torch.tensor([pair.target for pair in mine])
         temperatures[task] = temperature(task, logits, targets)  # type: ignore[arg-type]
-        said = (logits[:, 0] > 0).long() if task == "relevance" else logits.argmax(1)
+        said = (logits[:, 0] > 0).long() if HEADS[task] == 1 else logits.argmax(1)
         print(
             f"{task}: {(said == targets).float().mean():.1%} of {len(mine)} right, temperature {temperatures[task]:.2f}"
         )
@@ -174,6 +176,7 @@ def main() -> None:
     """Parse the command line, train, choose the temperatures and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, help="the repository's data folder")
+    parser.add_argument("--candidates", type=Path, required=True, help="what penchant.evaluate.candidates wrote")
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--learning-rate", type=float, default=2e-4)
@@ -185,6 +188,7 @@ def main() -> None:
     ]
     rules = load_entries(args.data / "merge" / "train.jsonl", RulePair)
     wishes = load_entries(args.data / "labelled" / "wishes.jsonl", Wish)
+    candidates = load_entries(args.candidates, Candidate)
     exchanges = [
         each
         for path in sorted((args.data / "labelled").glob("reactions*"))
@@ -202,15 +206,12 @@ def main() -> None:
             *relevance(mine, rng, 1000 if apart else NEGATIVES),
             *([] if apart else corrections(windows, rng)),
             *relations([p for p in rules if is_apart(p.old.note) is apart], wishes, rng, 0 if apart else WISHES),
+            *support([candidate for candidate in candidates if is_apart(candidate.window) is apart]),
             *reactions([exchange for exchange in exchanges if is_apart(exchange.id) is apart]),
         ]
 
-    folder = minilm_folder()
-    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-    tokenizer.no_padding()
-    tokenizer.no_truncation()
-    tokenizer.encode_special_tokens = True
-    network = train(lambda rng: draw(rng, apart=False), tokenizer, folder, args)
+    tokenizer = load_tokenizer()
+    network = train(lambda rng: draw(rng, apart=False), tokenizer, args)
     temperatures = _evaluate(network, tokenizer, draw(random.Random(0), apart=True))
     write_pair_weights(args.output, network.tensors(), temperatures)
     print(f"{args.output}: {args.output.stat().st_size / 1e6:.1f} MB")

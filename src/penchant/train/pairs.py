@@ -3,10 +3,11 @@
     python -m penchant.evaluate.candidates data/labelled/train*.jsonl --output runs/candidates.jsonl
     python -m penchant.train.pairs data --candidates runs/candidates.jsonl --output FILE
 
-all-MiniLM-L6-v2 with the word embeddings of the shipped encoder, which stay as they are, and a linear head for each task,
-in batches of one task each: binary cross-entropy of "this rule applies to this message" and of "this rule follows from
-this window", cross-entropy of what a newer rule is to an older one, and of what a reaction is. One in ``APART`` profiles, pairs of rules and exchanges is kept apart; the temperature of each
-head is chosen there. Written as GGUF with int8 matrices.
+all-MiniLM-L6-v2 with the word embeddings of the shipped encoder, which stay as they are, and a linear head for each
+task, in batches of one task each: binary cross-entropy of "this rule applies to this message" and of "this rule follows
+from this window", cross-entropy of what a newer rule is to an older one, and of what a reaction is. One in ``APART``
+profiles, pairs of rules, exchanges and windows is kept apart; the temperature of each head is chosen there. Written as
+GGUF with int8 matrices.
 """
 
 from __future__ import annotations

@@ -1,0 +1,88 @@
+"""Pairs for the pair reader, from what is shipped."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from penchant.data.pairs import (
+    LABELS,
+    Candidate,
+    Pair,
+    Profile,
+    RatedExchange,
+    RulePair,
+    corrections,
+    reactions,
+    relations,
+    relevance,
+    support,
+)
+from penchant.data.records import load_windows
+from penchant.data.synthesis import Wish, load_entries
+from penchant.learn import reward
+from penchant.types import LabelledWindow
+from tests.conftest import ROOT
+
+DATA = ROOT / "data"
+PROFILES = [
+    profile for path in sorted((DATA / "relevance").glob("train*.jsonl")) for profile in load_entries(path, Profile)
+]
+
+
+def test_the_shipped_profiles_are_sound() -> None:
+    assert len({profile.id for profile in PROFILES}) == len(PROFILES) == 74
+    for profile in PROFILES:
+        conditional = {rule.id for rule in profile.preferences if rule.condition != "general"}
+        assert len({rule.id for rule in profile.preferences}) == len(profile.preferences)
+        assert all(set(query.relevant) <= conditional for query in profile.queries)
+
+
+def test_every_rule_that_applies_is_a_pair_and_so_many_that_do_not() -> None:
+    pairs = list(relevance(PROFILES, random.Random(0), 5))
+    queries = [(profile, query) for profile in PROFILES for query in profile.queries]
+    assert sum(pair.target for pair in pairs) == sum(len(query.relevant) for _, query in queries)
+    assert sum(pair.target == 0 for pair in pairs) == 5 * len(queries)
+    for profile, query in queries[:50]:
+        right = {rule.note for rule in profile.preferences if rule.id in query.relevant}
+        assert {pair.second for pair in pairs if pair.first == query.text and pair.target} == right
+        assert right.isdisjoint(pair.second for pair in pairs if pair.first == query.text and not pair.target)
+
+
+def test_pairs_of_rules() -> None:
+    pairs = load_entries(DATA / "merge" / "train.jsonl", RulePair)
+    tests = load_entries(DATA / "merge" / "test.jsonl", RulePair)
+    wishes = load_entries(DATA / "labelled" / "wishes.jsonl", Wish)
+    drawn = list(relations(pairs, wishes, random.Random(0), 100))
+    assert [pair.target for pair in drawn[: len(pairs)]] == [
+        ("same", "contradicts", "unrelated").index(pair.relation) for pair in pairs
+    ]
+    assert [pair.target for pair in drawn[len(pairs) :]].count(1) == 100
+    assert not {(p.old.note, p.new.note) for p in pairs} & {(p.old.note, p.new.note) for p in tests}
+    assert len(tests) >= 200
+
+
+def test_reactions_and_their_labels() -> None:
+    exchanges = load_entries(DATA / "labelled" / "reactions.jsonl", RatedExchange)
+    exchanges += load_entries(DATA / "labelled" / "reactions-2.jsonl", RatedExchange)
+    pairs = list(reactions(exchanges))
+    assert len(pairs) == sum(len(exchange.reactions) for exchange in exchanges) == 2400
+    assert reward.LABELS == LABELS
+    for label in LABELS:
+        rewards = [r.reward for exchange in exchanges for r in exchange.reactions if r.label == label]
+        assert reward.OBSERVED[label] == pytest.approx(sum(rewards) / len(rewards), abs=0.006)
+
+
+def test_corrections_pair_what_was_asked_with_the_rule_laid_down_after_it() -> None:
+    windows = load_windows(DATA / "labelled" / "train-2.jsonl", LabelledWindow)
+    pairs = list(corrections(windows, random.Random(0)))
+    asked = {window.turns[-3].content for window in windows if len(window.turns) >= 3}
+    assert len(pairs) > 500
+    assert {pair.first for pair in pairs} <= asked
+    assert 0.5 <= sum(pair.target for pair in pairs) / len(pairs) < 0.7
+
+
+def test_support() -> None:
+    candidates = [Candidate(window="User: use tabs", note="Use tabs.", right=True)]
+    assert list(support(candidates)) == [Pair("User: use tabs", "Use tabs.", "support", 1)]

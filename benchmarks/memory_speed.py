@@ -142,7 +142,7 @@ def run_mem0(size: int, folder: Path) -> dict[str, float]:
         memory.add(card(user, PER_USER + number).note, user_id=f"user-{user}", infer=False)
 
     def search(user: int, number: int) -> None:
-        found = memory.search(f"query {number}", filters={"user_id": f"user-{user}"}, top_k=64, threshold=-1.0)
+        found = memory.search(f"query {number}", filters={"user_id": f"user-{user}"}, top_k=64, threshold=0.0)
         check(len(found["results"]))
 
     return measure(size // PER_USER, add, search, folder)

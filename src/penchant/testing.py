@@ -1,13 +1,21 @@
-"""An extractor without a model, to test code that uses Penchant."""
+"""An extractor without a model and a store without a file, to test code that uses Penchant."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import secrets
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 
-from penchant.errors import PenchantError
+import numpy as np
+from numpy.typing import NDArray
+
+from penchant.errors import InputError, PenchantError, StoreError
 from penchant.extract.base import Extractor, renumber
 from penchant.extract.window import select_window, window_places
-from penchant.types import Extraction, Turn
+from penchant.memory.sqlite import check_user
+from penchant.memory.store import Changes, ConflictError, Snapshot
+from penchant.types import Card, Extraction, Turn
 
 
 class ScriptedExtractor(Extractor):
@@ -41,3 +49,109 @@ class ScriptedExtractor(Extractor):
             return renumber(self._script(select_window(window)), window_places(window))
         except PenchantError as error:
             return Extraction(valid=False, error=str(error))
+
+
+class MemoryStore:
+    """A store of memories that keeps nothing on disk; may be shared between threads."""
+
+    def __init__(self) -> None:
+        self._users: dict[str, _Kept] = {}
+        self._shared: dict[str, bytes] = {}
+        self._lock = threading.Lock()
+
+    def version(self, user: str) -> int:
+        """Return the version of a user's memory, or 0."""
+        with self._lock:
+            kept = self._users.get(_checked(user))
+            return kept.version if kept else 0
+
+    def read(self, user: str, model: str) -> Snapshot:
+        """Return a user's memory at one moment."""
+        with self._lock:
+            kept = self._users.get(_checked(user))
+            if kept is None:
+                return Snapshot()
+            cards = tuple(kept.cards[card] for card in sorted(kept.cards))
+            vectors = {card: vector for (card, name), vector in kept.vectors.items() if name == model}
+            return Snapshot(kept.version, cards, vectors, dict(kept.values))
+
+    def write(self, user: str, version: int, changes: Changes) -> int:
+        """Change a user's memory, all or nothing, and return its new version."""
+        with self._lock:
+            kept = self._users.get(_checked(user))
+            if (kept.version if kept else 0) != version:
+                raise ConflictError("another writer was faster: read again")
+            cards = dict(kept.cards) if kept else {}
+            for gone in changes.deleted:
+                cards.pop(gone, None)
+            cards |= {card.id: card for card in changes.cards}
+            if not changes.vectors.keys() <= cards.keys():
+                raise StoreError("a vector has no card")
+            vectors = {key: vector for key, vector in (kept.vectors if kept else {}).items() if key[0] in cards}
+            for gone in changes.deleted:
+                vectors = {key: vector for key, vector in vectors.items() if key[0] != gone}
+            for card, vector in changes.vectors.items():
+                vectors[card, changes.model] = np.array(vector, np.float32)
+            values = {**(kept.values if kept else {}), **changes.values}
+            # a deleted user who comes back must not have a version that somebody remembers
+            new = version + 1 if kept else secrets.randbits(62) | 1
+            self._users[user] = _Kept(
+                new, cards, vectors, {name: value for name, value in values.items() if value is not None}
+            )
+            return new
+
+    def delete_user(self, user: str) -> bool:
+        """Delete all that is stored of a user; say whether there was anything."""
+        with self._lock:
+            return self._users.pop(_checked(user), None) is not None
+
+    def users(self) -> Iterator[str]:
+        """Yield the ids of users, sorted."""
+        with self._lock:
+            found = sorted(self._users, key=str.encode)
+        yield from found
+
+    def sample_vectors(self, model: str, count: int) -> NDArray[np.float32]:
+        """Return at most ``count`` vectors, as many of each user; the same ones as long as nothing changes."""
+        with self._lock:
+            users = list(self._users.values())
+        each = -(-count // max(1, len(users)))
+        found: list[NDArray[np.float32]] = []
+        for index in np.random.default_rng(0).permutation(len(users)).tolist():
+            mine = [vector for (_, name), vector in users[index].vectors.items() if name == model]
+            found += mine[:each]
+            if len(found) >= count:
+                break
+        return np.array(found[:count], np.float32)
+
+    def shared(self, name: str) -> bytes | None:
+        """Return a value that belongs to no user."""
+        with self._lock:
+            return self._shared.get(name)
+
+    def share(self, name: str, value: bytes) -> None:
+        """Keep a value that belongs to no user."""
+        with self._lock:
+            self._shared[name] = value
+
+    def close(self) -> None:
+        """Let go of nothing: what is stored stays."""
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """What is stored of a user; never changed, only replaced."""
+
+    version: int
+    cards: dict[str, Card] = field(default_factory=dict)
+    vectors: dict[tuple[str, str], NDArray[np.float32]] = field(default_factory=dict)
+    values: dict[str, bytes] = field(default_factory=dict)
+
+
+def _checked(user: str) -> str:
+    """Return a user's id if it can be one."""
+    try:
+        check_user(user).encode()
+    except UnicodeEncodeError as error:
+        raise InputError("this text holds a lone surrogate, which is no character: replace it") from error
+    return user

@@ -15,6 +15,7 @@ from penchant.cli.extract import extract
 from penchant.cli.llama_factory import llama_factory
 from penchant.cli.memory import memory
 from penchant.cli.models import models
+from penchant.cli.simulate import simulate
 from penchant.cli.train import export, train
 from penchant.cli.why import why
 from penchant.errors import PenchantError
@@ -34,6 +35,7 @@ app.add_typer(data)
 app.command()(train)
 app.command()(export)
 app.add_typer(evaluate)
+app.command()(simulate)
 app.add_typer(llama_factory)
 
 

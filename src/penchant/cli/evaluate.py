@@ -1,4 +1,4 @@
-"""``penchant evaluate``: measure how good extractors are."""
+"""``penchant evaluate``: measure how good extractors, retrieval, merging and rewards are."""
 
 from __future__ import annotations
 
@@ -9,15 +9,21 @@ from typing import Annotated
 
 import typer
 
+from penchant.cli.evaluate_merging import merging
+from penchant.cli.evaluate_retrieval import retrieval
+from penchant.cli.evaluate_rewards import rewards
 from penchant.cli.extract import SOME_INVALID
 from penchant.extract.window import PromptName
 
 evaluate = typer.Typer(name="evaluate", no_args_is_help=True)
+evaluate.command()(retrieval)
+evaluate.command()(merging)
+evaluate.command()(rewards)
 
 
 @evaluate.callback()
 def _group() -> None:
-    """Measure how good extractors are (needs the train extra)."""
+    """Measure how good extractors, retrieval, merging and rewards are (needs the train extra)."""
 
 
 @evaluate.command()

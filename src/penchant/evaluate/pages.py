@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import date
 from functools import partial
 from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 
 from matplotlib.figure import Figure
@@ -53,7 +54,8 @@ def describe(command: str, files: Sequence[Path], models: Mapping[str, str]) -> 
         command=command,
         files=tuple(DataFile(str(path), sha256(path)) for path in files),
         models=dict(models),
-        versions={"python": platform.python_version()} | {name: metadata.version(name) for name in _PACKAGES},
+        versions={"python": platform.python_version()}
+        | {name: metadata.version(name) for name in _PACKAGES if find_spec(name)},
     )
 
 

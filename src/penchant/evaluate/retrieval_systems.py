@@ -1,4 +1,4 @@
-"""Ways to rank notes, each a function of a query and notes that returns a score for each note, the larger the better."""
+"""Ways to rank notes, each a function of a query and notes: a score for each note, the larger the better."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
 
-import bm25s
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
-from penchant.evaluate.readers import Embed, Floats, Read, load_embed, load_read
-from penchant.retrieve.rerank import log_sigmoid
+from penchant.evaluate.readers import Embed, Floats, load_embed, load_read
+from penchant.extras import require
+from penchant.retrieve.rerank import CausalReranker, CrossEncoderReranker, ReaderReranker
 from penchant.retrieve.search import TOP
 from penchant.retrieve.transform import variants
 
@@ -50,6 +50,8 @@ def reranked(first: Score, reranker: Score) -> Score:
 
 def bm25(query: str, notes: Sequence[str]) -> Floats:
     """Rank by words: BM25 over a user's notes, by the bm25s library, without English stop words."""
+    import bm25s
+
     words = bm25s.tokenize([*notes, query], stopwords="en", return_ids=False, show_progress=False)
     corpus, asked = words[:-1], words[-1]
     if not asked or not any(corpus):
@@ -68,11 +70,6 @@ def hybrid(meaning: Score, words: Score) -> Score:
         return fused
 
     return score
-
-
-def by_reader(read: Read) -> Score:
-    """Rank by the pair reader: log p(a note applies)."""
-    return lambda query, notes: log_sigmoid(read([(query, each) for each in notes])[:, 0])
 
 
 def systems(embed: Embed, reranker: Score | None) -> dict[str, Score]:
@@ -96,18 +93,17 @@ def load_systems(embedder: str, reranker: str) -> dict[str, Score]:
     Raises:
         InputError: there is no such file.
         ModelError: a model cannot be fetched or loaded.
-        MissingExtra: sentence-transformers is not installed.
+        MissingExtra: bm25s or sentence-transformers is not installed.
     """
+    require("train", "bm25s")
     return systems(load_embed(embedder), _load_reranker(reranker))
 
 
 def _load_reranker(name: str) -> Score | None:
-    from penchant.retrieve.rerank import CausalReranker, CrossEncoderReranker
-
     if name == "none":
         return None
     if name == "embedded" or name.endswith(".gguf"):
-        return by_reader(load_read("relevance", None if name == "embedded" else Path(name)))
+        return ReaderReranker(load_read("relevance", None if name == "embedded" else Path(name))).scores
     kind, _, model = name.partition(":")
     return CausalReranker(model).scores if kind == "causal" else CrossEncoderReranker(name).scores
 

@@ -184,17 +184,18 @@ def _record(line: str) -> Any:
 
 
 def find_card(opened: Memory, user: str, start: str) -> str:
-    """Return the id of the one card that begins so.
+    """Return the id of the one card that begins so; one in use goes before those it took the place of.
 
     Raises:
         InputError: there is none, or more than one.
     """
-    found = [card.id for card in opened.read(user).snapshot.cards if card.id.startswith(start)]
-    if start in found:
-        return start
-    if len(found) != 1:
-        raise InputError(f"{len(found)} cards of {user!r} begin with {start!r}: `penchant memory list` shows their ids")
-    return found[0]
+    cards = opened.read(user).snapshot.cards
+    found = [card.id for card in cards if card.id.startswith(start)]
+    active = [card.id for card in cards if card.is_active and card.id.startswith(start)]
+    for ids in (active, found):
+        if len(ids) == 1:
+            return ids[0]
+    raise InputError(f"{len(found)} cards of {user!r} begin with {start!r}: `penchant memory list` shows their ids")
 
 
 def table_of(cards: tuple[Card, ...]) -> Table:

@@ -1,0 +1,45 @@
+"""``penchant evaluate merging``: is a newer rule the same as an older one, or its contrary?"""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def merging(
+    pairs: Annotated[Path, typer.Argument(help="Pairs of rules, such as data/merge/test.jsonl.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The folder of the report.")],
+    threshold: Annotated[
+        float, typer.Option(min=0.34, max=1, help="Least probability of a relation that counts, of the reader alone.")
+    ] = 0.9,
+    reader: Annotated[
+        Path | None, typer.Option(metavar="FILE.gguf", help="Weights of the pair reader.  [default: the shipped ones]")
+    ] = None,
+    embedder: Annotated[
+        str, typer.Option(metavar="NAME", help="all-MiniLM-L6-v2, or a sentence-transformers model.")
+    ] = "all-MiniLM-L6-v2",
+) -> None:
+    """Measure how well the relation of an older and a newer rule is told, and write a report and a plot.
+
+    Compared are the pair reader, the memory's merging as a whole, and guesses by words, cosine, conditions and lengths.
+    """
+    from penchant.evaluate import merging as measuring
+    from penchant.evaluate import merging_pages, pages, readers
+
+    loaded = measuring.load_pairs(pairs)
+    output.mkdir(parents=True, exist_ok=True)  # a folder that cannot be written should not come out at the end
+    read, embed = readers.load_read("relation", reader), readers.load_embed(embedder)
+    models = {"pair reader": str(reader or "as shipped"), "embedding model": embedder}
+    source = pages.describe(shlex.join(["penchant", *sys.argv[1:]]), [pairs], models)
+    report = measuring.build_report(source, loaded, read, embed, threshold)
+    pages.write_pages(
+        output,
+        measuring.REPORT.dump_json(report, indent=1),
+        merging_pages.render(report),
+        {merging_pages.PLOT: merging_pages.draw(report)},
+    )
+    typer.echo("\n".join([*merging_pages.headline(report), f"report: {output / 'report.md'}"]))

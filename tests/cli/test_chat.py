@@ -1,0 +1,76 @@
+"""``penchant chat``, with a scripted extractor and a server that echoes its notes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from penchant.cli import app
+from penchant.errors import InputError, ModelError
+from tests.test_loop import build
+
+
+@pytest.fixture
+def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    file = tmp_path / "memory.db"
+
+    def load(path: Path, settings: Any) -> object:
+        return build(path, settings.mode)
+
+    def answer(messages: list[dict[str, Any]], show: Callable[[str], None]) -> str:
+        if "fail" in messages[-1]["content"]:
+            raise ModelError("the server is ill")
+        for piece in ("Sure\x1b[31m", ", done."):
+            show(piece)
+        return "Sure, done."
+
+    monkeypatch.setattr("penchant.wiring.load_personalizer", load)
+    monkeypatch.setattr("penchant.models.toy.ToyChat", lambda: SimpleNamespace(reply=answer))
+    return file
+
+
+def talk(path: Path, *lines: str, options: tuple[str, ...] = ()) -> str:
+    result = CliRunner().invoke(app, ["chat", "--memory", str(path), *options], input="\n".join(lines) + "\n")
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    assert result.exit_code == 0
+    return result.output
+
+
+def test_a_wish_is_learned_used_explained_and_forgotten(path: Path) -> None:
+    first = talk(path, "when writing Python code: use tabs.", "writing Python code", "/why", "/good")
+    assert "added: When writing Python code, use tabs." in first
+    assert "note: When writing Python code, use tabs." in first
+    assert "retrieved" in first
+    assert "\x1b[31m" not in first
+    second = talk(path, "writing Python code", "when writing Python code: use spaces.", "/memory")
+    assert "note: When writing Python code, use tabs." in second
+    assert "no longer: When writing Python code, use tabs." in second
+    assert "replaced: When writing Python code, use spaces." in second
+    third = talk(path, "/forget 0", "/memory", "/help", "/quit", "never said")
+    assert "nothing yet" in third
+    assert "/forget CARD" in third
+
+
+def test_what_goes_wrong_is_said_and_the_chat_goes_on(path: Path) -> None:
+    said = talk(path, "please fail", "/good", "/forget zzz", "when writing Go code: keep short.", "/memory")
+    assert "the server is ill" in said
+    assert "has no answer to rate" in said
+    assert "0 cards of 'me' begin with 'zzz'" in said
+    assert "When writing Go code, keep short." in said
+
+
+def test_a_session_can_be_gone_on_with(path: Path) -> None:
+    talk(path, "when writing Go code: keep short.", options=("--session", "s7", "--user", "ann"))
+    assert "note: When writing Go code, keep short." in talk(
+        path, "writing Go code", options=("--session", "s7", "--user", "ann", "--mode", "rag")
+    )
+    with pytest.raises(InputError, match="there is no 'magic' here"):
+        talk(path, options=("--mode", "magic"))
+    with pytest.raises(InputError, match="name the model"):
+        talk(path, options=("--endpoint", "http://localhost:1/v1"))

@@ -70,7 +70,5 @@ def test_a_session_can_be_gone_on_with(path: Path) -> None:
     assert "note: When writing Go code, keep short." in talk(
         path, "writing Go code", options=("--session", "s7", "--user", "ann", "--mode", "rag")
     )
-    with pytest.raises(InputError, match="there is no 'magic' here"):
-        talk(path, options=("--mode", "magic"))
     with pytest.raises(InputError, match="name the model"):
         talk(path, options=("--endpoint", "http://localhost:1/v1"))

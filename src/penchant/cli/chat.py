@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -17,7 +17,7 @@ from penchant.cli.output import plain
 from penchant.cli.why import table_of
 from penchant.errors import InputError, ModelError, PenchantError
 from penchant.loop import Personalizer
-from penchant.session import Learned, Mode
+from penchant.session import Learned
 
 HELP = """/memory         what is known of you
 /why            which notes were considered for your last message, and why
@@ -41,7 +41,9 @@ def chat(
     user: Annotated[str, typer.Option(help="Who you are.")] = "me",
     session: Annotated[str | None, typer.Option(help="Go on with a session; default: a new one.")] = None,
     file: Annotated[Path | None, typer.Option("--memory", metavar="FILE", help="The memory.")] = None,
-    mode: Annotated[str, typer.Option(help="vars, rag, all-memory or vanilla.")] = "vars",
+    mode: Annotated[
+        Literal["vars", "rag", "all-memory", "vanilla"], typer.Option(help="What the chat model is given.")
+    ] = "vars",
 ) -> None:
     """Talk to a chat model that remembers how you like things.
 
@@ -54,17 +56,10 @@ def chat(
         raise InputError("name the model that the server should run: --model")
     answer = _server(model, endpoint) if model else _toy()
     name = session or time.strftime("%Y-%m-%d %H:%M:%S")
-    with load_personalizer(file, settings=default_settings(_mode(mode))) as loop:
+    with load_personalizer(file, settings=default_settings(mode)) as loop:
         _talk(loop, answer, user, name)
         if session is None:
             loop.end_session(user, name)
-
-
-def _mode(name: str) -> Mode:
-    modes: dict[str, Mode] = {"vars": "vars", "rag": "rag", "all-memory": "all-memory", "vanilla": "vanilla"}
-    if name not in modes:
-        raise InputError(f"mode: there is no {name!r} here: choose {', '.join(modes)}")
-    return modes[name]
 
 
 def _talk(loop: Personalizer, answer: Answer, user: str, session: str) -> None:

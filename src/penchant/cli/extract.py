@@ -8,9 +8,8 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, BinaryIO
+from typing import Annotated, Any, BinaryIO, Literal
 
 import typer
 from tqdm import tqdm
@@ -18,8 +17,9 @@ from tqdm import tqdm
 from penchant.cli.output import JsonWriter, Sink, TableWriter, Writer
 from penchant.errors import InputError
 from penchant.extract.base import Extractor, renumber
+from penchant.extract.confidence import Point
 from penchant.extract.reader import Dialogue, read_dialogues
-from penchant.extract.window import MAX_TURNS
+from penchant.extract.window import MAX_TURNS, PromptName
 from penchant.text import clean_text
 from penchant.types import Extraction, Turn
 
@@ -38,37 +38,6 @@ class WindowKey:
     places: tuple[int, ...] = ()
 
 
-class Format(StrEnum):
-    """What is written."""
-
-    jsonl = "jsonl"
-    table = "table"
-
-
-class Backend(StrEnum):
-    """The extractors."""
-
-    embedded = "embedded"
-    transformers = "transformers"
-    endpoint = "endpoint"
-
-
-class Prompt(StrEnum):
-    """The system prompts."""
-
-    card = "card"
-    reference = "reference"
-    guide = "guide"
-    brief = "brief"
-
-
-class Point(StrEnum):
-    """The operating points of the embedded model."""
-
-    balanced = "balanced"
-    recall = "recall"
-
-
 def extract(
     files: Annotated[
         list[Path] | None,
@@ -79,8 +48,10 @@ def extract(
         ),
     ] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Write here, not to standard output.")] = None,
-    format: Annotated[Format, typer.Option(help="JSON Lines, or a table for people.")] = Format.jsonl,
-    extractor: Annotated[Backend, typer.Option(help="What extracts.")] = Backend.embedded,
+    format: Annotated[Literal["jsonl", "table"], typer.Option(help="JSON Lines, or a table for people.")] = "jsonl",
+    extractor: Annotated[
+        Literal["embedded", "transformers", "endpoint"], typer.Option(help="What extracts.")
+    ] = "embedded",
     model: Annotated[
         str | None,
         typer.Option(help="transformers: hub id or path; endpoint: the server's model; embedded: a prepared folder."),
@@ -93,11 +64,11 @@ def extract(
         ),
     ] = None,
     prompt: Annotated[
-        Prompt | None, typer.Option(help="transformers, endpoint: the system prompt the model was trained with.")
+        PromptName | None, typer.Option(help="transformers, endpoint: the system prompt the model was trained with.")
     ] = None,
     point: Annotated[
         Point, typer.Option(help="embedded: balanced (best F1), or recall (miss little, and expect more wrong rules).")
-    ] = Point.balanced,
+    ] = "balanced",
     gate: Annotated[
         bool, typer.Option("--gate/--no-gate", help="embedded: let the small encoder decide which windows are read.")
     ] = True,
@@ -114,21 +85,21 @@ def extract(
 
     Exit code: 0 all is well; 1 could not run; 2 wrong usage; 3 some windows are not valid.
     """
-    if extractor is not Backend.endpoint and endpoint:
+    if extractor != "endpoint" and endpoint:
         raise typer.BadParameter("only with --extractor endpoint", param_hint="--endpoint")
-    if extractor is Backend.embedded and prompt:
+    if extractor == "embedded" and prompt:
         raise typer.BadParameter("the embedded model has its own prompt", param_hint="--prompt")
-    if extractor is not Backend.embedded and (point is not Point.balanced or not gate):
+    if extractor != "embedded" and (point != "balanced" or not gate):
         raise typer.BadParameter("only with --extractor embedded", param_hint="--point, --no-gate")
-    options: dict[str, Any] = {"point": point.value, "gate": gate}
-    if extractor is not Backend.embedded:
-        given = {"base_url": endpoint, "prompt": prompt and prompt.value}
+    options: dict[str, Any] = {"point": point, "gate": gate}
+    if extractor != "embedded":
+        given = {"base_url": endpoint, "prompt": prompt}
         options = {name: value for name, value in given.items() if value}
     sources = _check_files(files or [_STDIN], output)
     with ExitStack() as stack:
-        loaded = stack.enter_context(Extractor.load(extractor.value, model, **options))
+        loaded = stack.enter_context(Extractor.load(extractor, model, **options))
         sink = stack.enter_context(Sink(output))
-        writer = TableWriter(sink) if format is Format.table else JsonWriter(sink)
+        writer = TableWriter(sink) if format == "table" else JsonWriter(sink)
         hidden = sink.is_terminal or not sys.stderr.isatty()
         size = None if _STDIN in sources else sum(path.stat().st_size for path in sources)
         bar = stack.enter_context(tqdm(total=size, desc="extract", unit="B", unit_scale=True, disable=hidden))

@@ -13,7 +13,7 @@ from penchant.errors import ModelError
 from penchant.extract import lines, schema
 from penchant.extract.window import PromptName
 from penchant.models.catalog import EMBEDDED
-from penchant.models.store import FORM
+from penchant.models.store import FORM, note_form
 from penchant.types import Extraction, Preference
 
 FormName = Literal["json", "lines"]
@@ -73,7 +73,7 @@ CARD = ModelForm(prompt="card", answer="json")
 
 def write_form(folder: Path, form: ModelForm) -> None:
     """Note in a model's folder what it reads and writes."""
-    (folder / FORM).write_text(form.model_dump_json(), encoding="utf-8")
+    note_form(folder, form.prompt, form.answer)
 
 
 def read_form(folder: Path) -> ModelForm:

@@ -156,7 +156,7 @@ class ModelStore:
             ready.mkdir()
             prepare(base, difference, ready)
             if spec.prompt:
-                (ready / FORM).write_text(json.dumps({"prompt": spec.prompt, "answer": spec.answer}))
+                note_form(ready, spec.prompt, spec.answer)
             files = {path.name: sha256(path) for path in sorted(ready.iterdir())}
             (ready / MANIFEST).write_text(json.dumps({"name": spec.name, "files": files}, indent=1))
             folder.parent.mkdir(parents=True, exist_ok=True)
@@ -172,6 +172,11 @@ class ModelStore:
                 shutil.rmtree(part, ignore_errors=True)
             else:
                 part.unlink()
+
+
+def note_form(folder: Path, prompt: str, answer: str) -> None:
+    """Note in a model's folder the names of the prompt that it reads and of the form that it writes."""
+    (folder / FORM).write_text(json.dumps({"prompt": prompt, "answer": answer}), encoding="utf-8")
 
 
 def _size(path: Path) -> int:

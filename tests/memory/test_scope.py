@@ -1,4 +1,4 @@
-"""Global or conditional, by the paper's rule."""
+"""Global or conditional, by the paper's rule, but for short names of situations."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ from penchant.memory.scope import is_global
         ("regardless of the topic and the language", True),
         ("small talk", True),  # two words, none of a domain
         ("when writing Python code", False),
-        ("for essays", True),  # the paper's list has the word "essay" only
+        ("for recipes", False),  # two words, but the name of a situation
+        ("when cooking", False),
+        ("for everything", True),
+        ("conversations", True),
         ("coding", False),
         ("formal writing", False),
         ("when the company asks for a small meal", False),  # "company" and "small" only hold universal words

@@ -58,7 +58,7 @@ class _Topic(BaseModel):
     turns: tuple[_Turn, ...] = Field(min_length=1)
 
 
-_TOPICS = TypeAdapter(Annotated[tuple[_Topic, ...], Field(min_length=1)])
+_TOPICS: TypeAdapter[tuple[_Topic, ...]] = TypeAdapter(Annotated[tuple[_Topic, ...], Field(min_length=1)])
 
 
 def read_profiles(paths: Sequence[Path], apart: bool) -> QuerySet:

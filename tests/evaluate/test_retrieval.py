@@ -14,9 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from penchant.data.pairs import is_apart
 from penchant.errors import InputError, MissingExtra, ModelError
 from penchant.evaluate import retrieval_pages
-from penchant.evaluate.entries import is_apart
 from penchant.evaluate.pages import describe
 from penchant.evaluate.retrieval import (
     REPORT,
@@ -161,7 +161,7 @@ def test_halves_do_not_depend_on_the_order() -> None:
     assert sorted(halves(users).values()).count(0) == 11
 
 
-NOTES = ("When writing Python, use tabs.", "For recipes, no nuts.", "When coding in Rust, be short.", "日本語で。")
+NOTES = ("When writing Python, use tabs.", "When all recipes, no nuts.", "When coding in Rust, be short.", "日本語で。")
 
 
 def test_systems_are_those_that_users_run() -> None:
@@ -238,7 +238,7 @@ def profile(name: str, **changes: Any) -> dict[str, Any]:
     rules = [
         {"id": "g", "condition": "general", "action": "be short"},
         {"id": "p", "condition": "when writing Python code", "action": "use tabs"},
-        {"id": "r", "condition": "for recipes", "action": "no nuts"},
+        {"id": "r", "condition": "all recipes", "action": "no nuts"},
     ]
     queries = [
         {"id": "q1", "text": "Python please", "relevant": ["p"]},
@@ -258,10 +258,10 @@ def test_profiles_become_users(tmp_path: Path) -> None:
     first, second = lines(tmp_path / "a", profile("ann")), lines(tmp_path / "b", profile("bob"))
     found = read_profiles([first, second], apart=False)
     assert [user.id for user in found.users] == ["ann", "bob"]
-    assert found.users[0].notes == ("When writing Python code, use tabs.", "For recipes, no nuts.")
+    assert found.users[0].notes == ("When writing Python code, use tabs.", "When all recipes, no nuts.")
     assert [query.relevant for query in found.users[0].queries] == [(0,), (0, 1), (), ()]
     assert "2 of 2 profiles" in found.remarks[0]
-    assert found.remarks[1].startswith("2 of their 4 conditional rules skip retrieval")  # "for recipes"
+    assert found.remarks[1].startswith("2 of their 4 conditional rules skip retrieval")  # "all recipes"
 
 
 def test_profiles_kept_apart(tmp_path: Path) -> None:
@@ -317,7 +317,7 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="empty is empty"):
         read_profiles([tmp_path / "empty"], apart=False)
     (tmp_path / "latin").write_bytes(b'{"id": "\xe9"}\n')
-    with pytest.raises(InputError, match="latin is not UTF-8: byte 8"):
+    with pytest.raises(InputError, match="latin:1: Profile: Invalid JSON"):
         read_profiles([tmp_path / "latin"], apart=False)
 
 
@@ -436,11 +436,3 @@ def test_odd_sets_make_whole_reports(tmp_path: Path) -> None:
     assert REPORT.validate_json(REPORT.dump_json(report)) == report
     assert "nan" not in retrieval_pages.render(report)
     retrieval_pages.draw(report).savefig(tmp_path / "plot.png")
-
-
-def test_the_same_records_are_kept_apart_as_in_training() -> None:
-    pytest.importorskip("torch")
-    from penchant.train.pairs import is_apart as trained
-
-    names = [f"name-{number}" for number in range(200)]
-    assert [is_apart(name) for name in names] == [trained(name) for name in names]

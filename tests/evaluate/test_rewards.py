@@ -13,10 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penchant.data.pairs import LABELS, RatedExchange
+from penchant.data.pairs import LABELS, RatedExchange, is_apart
 from penchant.errors import InputError
 from penchant.evaluate import rewards_pages
-from penchant.evaluate.entries import is_apart
 from penchant.evaluate.pages import describe
 from penchant.evaluate.rewards import (
     REPORT,

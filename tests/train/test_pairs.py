@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from penchant import ModelError
-from penchant.data.pairs import LABELS, Pair
+from penchant.data.pairs import LABELS, Pair, is_apart
 from penchant.models.pairs import (
     HEADS,
     MAX_TOKENS,
@@ -26,7 +26,7 @@ from penchant.models.pairs import (
     load_tokenizer,
     write_pair_weights,
 )
-from penchant.train.pairs import Network, is_apart, temperature, tensors, train
+from penchant.train.pairs import Network, temperature, tensors, train
 from tests.conftest import REAL_MODELS
 
 TOKENIZER = load_tokenizer()

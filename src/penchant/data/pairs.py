@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -105,6 +106,11 @@ class Candidate(_Record):
     window: str = Field(min_length=1)
     note: str = Field(min_length=1)
     right: bool
+
+
+def is_apart(name: str) -> bool:
+    """Say whether a record is kept apart; the same ones always are."""
+    return zlib.crc32(name.encode()) % APART == 0
 
 
 def support(candidates: Sequence[Candidate]) -> Iterator[Pair]:

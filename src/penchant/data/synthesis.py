@@ -118,7 +118,7 @@ def load_entries(path: Path, kind: type[Entry]) -> list[Entry]:
     if not path.is_file():
         raise InputError(f"no such file: {path}")
     entries = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(path.read_bytes().splitlines(), 1):
         try:
             entries.append(kind.model_validate_json(line))
         except ValidationError as error:

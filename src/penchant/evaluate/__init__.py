@@ -2,4 +2,4 @@
 
 from penchant.extras import require
 
-require("train", "matplotlib", "pyarrow", "scipy", "torch", "transformers")
+require("train", "bm25s", "matplotlib", "pyarrow", "scipy", "torch", "transformers")

@@ -9,9 +9,9 @@ from typing import Annotated
 
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
-from penchant.data.pairs import Profile
+from penchant.data.pairs import Profile, is_apart
 from penchant.errors import InputError, first_fault
-from penchant.evaluate.entries import is_apart, load_records
+from penchant.evaluate.entries import load_records
 from penchant.memory.scope import is_global
 
 PROFILES = "relevance profiles"

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import random
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -30,7 +29,6 @@ from tqdm import tqdm
 from transformers import AutoModel
 
 from penchant.data.pairs import (
-    APART,
     Candidate,
     Pair,
     Profile,
@@ -38,6 +36,7 @@ from penchant.data.pairs import (
     RulePair,
     Task,
     corrections,
+    is_apart,
     reactions,
     relations,
     relevance,
@@ -130,11 +129,6 @@ def temperature(task: Task, logits: torch.Tensor, targets: torch.Tensor) -> floa
         return float(_loss(task, logits / float(np.exp(log)), targets))
 
     return float(np.exp(minimize_scalar(loss, bounds=(-2, 3), method="bounded").x))
-
-
-def is_apart(name: str) -> bool:
-    """Say whether a record is kept apart; the same ones always are."""
-    return zlib.crc32(name.encode()) % APART == 0
 
 
 def _loss(task: Task, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:

@@ -14,7 +14,9 @@ from penchant import InputError, Preference, Turn
 from penchant.consider import GLOBALS
 from penchant.learn.base import Bonus, Candidates, Feedback, Learner
 from penchant.learn.evidence import EvidenceLearner, unpack
+from penchant.learn.paper import PaperLearner
 from penchant.learn.reward import KeywordReward
+from penchant.learn.space import first_coordinates
 from penchant.loop import Personalizer
 from penchant.memory.memory import Memory
 from penchant.memory.sqlite import SQLiteStore
@@ -302,6 +304,14 @@ def test_another_mode_or_embedder_in_between_is_no_harm(path: Path) -> None:
             chat.say(f"when writing Python code: use{number} tabs. Thanks.")
             chat.say("that's wrong, writing Python code")
     assert len(Memory(SQLiteStore(path), WordEmbedder()).cards("ann")) == 3
+
+
+def test_a_user_without_wishes_can_talk_on(path: Path) -> None:
+    for learner in (EvidenceLearner(), PaperLearner([first_coordinates(64)])):
+        with build(path, learner=learner) as loop:
+            chat = Chat(loop, user=learner.name)
+            assert [chat.say(text) for text in ("hello", "wrong, again", "thanks")] == [[], [], []]
+            assert chat.say("when writing Go code: keep short.") == []
 
 
 def test_resets(loop: Personalizer) -> None:

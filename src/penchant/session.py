@@ -71,11 +71,13 @@ class Exchange(_Value):
         """Return the cards that were ranked and are still there, and the indices of those in the prompt."""
         place = {card.id: index for index, card in enumerate(cards.active)}
         ranked = [item for item in self.considered if item.card in place and item.shown in (None, "retrieved")]
+        query = np.frombuffer(base64.b64decode(self.query), "<f4")
+        places = [place[item.card] for item in ranked]
         found = Candidates(
             ids=tuple(item.card for item in ranked),
-            vectors=cards.vectors[[place[item.card] for item in ranked]],
+            vectors=cards.vectors[places] if places else np.zeros((0, len(query)), np.float32),
             scores=np.array([item.score for item in ranked]),
-            query=np.frombuffer(base64.b64decode(self.query), "<f4"),
+            query=query,
         )
         return found, np.flatnonzero([item.shown == "retrieved" for item in ranked])
 

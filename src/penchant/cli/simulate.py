@@ -10,9 +10,6 @@ from typing import Annotated
 
 import typer
 
-QUICK = {"users": 6, "sessions": 12, "seeds": 1, "rounds": 2}
-"""Most of each with ``--quick``."""
-
 
 def simulate(
     output: Annotated[Path, typer.Option("--output", "-o", help="The folder of the report.")],
@@ -52,11 +49,9 @@ def simulate(
     from penchant.simulate.hear import Noise
     from penchant.simulate.models import load_models
 
-    numbers = {"users": users, "sessions": sessions, "seeds": seeds, "rounds": 20}
-    if quick:
-        numbers = {name: min(value, QUICK[name]) for name, value in numbers.items()}
     conduct = Conduct(noise=Noise(recall, false), floor=math.log(floor) if floor else -math.inf)
-    plan = run.Plan(data=data, seed=seed, conduct=conduct, **numbers)
+    plan = run.Plan(data=data, users=users, sessions=sessions, seeds=seeds, seed=seed, conduct=conduct)
+    plan = run.smaller(plan) if quick else plan
     world = run.make_world(plan)
     output.mkdir(parents=True, exist_ok=True)  # a folder that cannot be written should not come out at the end
     lives = plan.users * (plan.seeds * len(plan.arms) + len(plan.variants))

@@ -1,0 +1,105 @@
+"""Sessions -> means with intervals, differences between two arms, and learning curves.
+
+What varies by chance is who the users are, so users are resampled, with all their sessions and seeds. Two arms are
+compared on the same users, tasks and seeds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from penchant.simulate.collab import Played
+
+Floats = NDArray[np.float64]
+Metric = Literal["enforcements", "turns", "timeout", "tokens", "recall", "notes"]
+
+METRICS: tuple[Metric, ...] = ("enforcements", "turns", "timeout", "tokens", "recall", "notes")
+RESAMPLES = 2000
+LEAST_USERS = 5
+"""Users below which a bootstrap interval says nothing, and is left out."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean and its 95% interval; None: undefined, or too few users for an interval."""
+
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+
+    @property
+    def is_clear(self) -> bool:
+        """Whether the interval leaves zero out."""
+        return self.low is not None and self.high is not None and not self.low <= 0 <= self.high
+
+
+def mean(sessions: Sequence[Played], metric: Metric) -> Estimate:
+    """Return the mean of a metric over the sessions in which it is defined."""
+    return _estimate(_sums(sessions, metric, _users(sessions)), _ratio)
+
+
+def difference(first: Sequence[Played], second: Sequence[Played], metric: Metric) -> Estimate:
+    """Return the mean of the first minus that of the second, paired by the user."""
+    users = _users([*first, *second])
+    table = np.hstack([_sums(first, metric, users), _sums(second, metric, users)])
+    return _estimate(table, lambda sums: _ratio(sums[..., :2]) - _ratio(sums[..., 2:]))
+
+
+def curve(sessions: Sequence[Played], metric: Metric) -> list[float | None]:
+    """Return the mean of a metric in each session, by its number."""
+    length = 1 + max((played.session for played in sessions), default=-1)
+    sums = np.zeros((length, 2))
+    for played in sessions:
+        value = getattr(played, metric)
+        if value is not None:
+            sums[played.session] += float(value), 1
+    return [float(value) if np.isfinite(value) else None for value in _ratio(sums)]
+
+
+def smooth(values: Sequence[float | None], width: int = 5) -> list[float]:
+    """Return running means over ``width`` sessions, fewer at the ends; NaN where nothing is defined."""
+    found = []
+    for place in range(len(values)):
+        near = values[max(0, place - width // 2) : place + width // 2 + 1]
+        known = [value for value in near if value is not None]
+        found.append(sum(known) / len(known) if known else float("nan"))
+    return found
+
+
+def _users(sessions: Sequence[Played]) -> dict[str, int]:
+    return {user: place for place, user in enumerate(sorted({played.user for played in sessions}))}
+
+
+def _sums(sessions: Sequence[Played], metric: Metric, users: dict[str, int]) -> Floats:
+    """Return each user's sum of a metric and number of sessions in which it is defined, shape (users, 2)."""
+    table = np.zeros((len(users), 2))
+    for played in sessions:
+        value = getattr(played, metric)
+        if value is not None:
+            table[users[played.user]] += float(value), 1
+    return table
+
+
+def _ratio(sums: Floats) -> Floats:
+    """Return the first over the second; 0 of 0 is NaN."""
+    count = sums[..., 1]
+    found: Floats = np.divide(sums[..., 0], count, out=np.full_like(count, np.nan), where=count != 0)
+    return found
+
+
+def _estimate(table: Floats, value_of: Callable[[Floats], Floats]) -> Estimate:
+    """Estimate a value of the sums over users, and resample users."""
+    value = float(value_of(table.sum(0)))
+    if not np.isfinite(value):
+        return Estimate(None)
+    if len(table) < LEAST_USERS:
+        return Estimate(value)
+    draws = np.random.default_rng(0).multinomial(len(table), np.full(len(table), 1 / len(table)), RESAMPLES)
+    samples = value_of(draws @ table)
+    low, high = np.quantile(samples[np.isfinite(samples)], (0.025, 0.975))
+    return Estimate(value, float(low), float(high))

@@ -1,0 +1,62 @@
+"""The simulation's plots, drawn without a display; colours that colour-blind readers can tell apart."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from itertools import cycle
+
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from penchant.simulate.arms import PAPER
+from penchant.simulate.measure import Metric, smooth
+from penchant.simulate.report import Report
+
+DPI = 120
+WIDTH = 5
+"""Sessions of a running mean."""
+
+# Okabe and Ito's palette without its yellow, which is too light for lines
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+_LINES = ("-", "--", "-.", ":")
+
+_UNDRAWN = tuple(PAPER)[1:]
+"""The ablation of the paper's vectors: their lines hide each other."""
+
+
+def draw_enforcements(report: Report) -> Figure:
+    """Draw enforcement turns against the session's number, by arm."""
+    return _draw(report, "enforcements", "turns in which a rule was enforced, a session")
+
+
+def draw_recall(report: Report) -> Figure:
+    """Draw Recall@J against the session's number, by arm."""
+    figure = _draw(report, "recall", "Recall@J of the known rules that apply")
+    figure.axes[0].set_ylim(0, 1.02)
+    return figure
+
+
+PLOTS: Mapping[str, Callable[[Report], Figure]] = {
+    "enforcements.png": draw_enforcements,
+    "recall.png": draw_recall,
+}
+"""The plots by the names of their files."""
+
+
+def _draw(report: Report, metric: Metric, label: str) -> Figure:
+    figure = Figure(figsize=(8, 5.2), layout="constrained")
+    axes = figure.subplots()
+    styles = zip(cycle(_COLOURS), cycle(_LINES), strict=False)
+    curves = [(name, values) for name, values in report.curves[metric].items() if name not in _UNDRAWN]
+    for (name, values), (colour, line) in zip(curves, styles, strict=False):
+        if any(value is not None for value in values):
+            numbers = range(1, len(values) + 1)
+            axes.plot(numbers, smooth(values, WIDTH), line, color=colour, linewidth=1.6, label=name)
+    axes.set(xlabel=f"session (running mean over {WIDTH})", ylabel=label)
+    axes.set_ylim(bottom=0)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.grid(axis="both", color="0.9", linewidth=0.8)
+    axes.set_axisbelow(True)
+    if axes.lines:
+        axes.legend(loc="best", fontsize=8, ncols=2)
+    return figure

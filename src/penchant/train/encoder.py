@@ -58,7 +58,7 @@ def train(
     torch.manual_seed(seed)
     rng = random.Random(seed)
     folder = minilm_folder()
-    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder, truncation_side="left")  # the last message is what matters most
     network = Network(folder)
     steps = epochs * -(-len(windows) // batch_size)
     optimiser = torch.optim.AdamW(network.parameters(), lr=learning_rate, weight_decay=0.01)

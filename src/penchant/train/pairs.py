@@ -149,10 +149,12 @@ def _batches(pairs: Sequence[Pair], size: int, rng: random.Random) -> Iterator[l
 
 
 def _evaluate(network: Network, tokenizer: Tokenizer, apart: Sequence[Pair]) -> dict[str, float]:
-    """Print what the network makes of the pairs kept apart, and return the temperatures."""
-    temperatures = {}
+    """Print what the network makes of the pairs kept apart, and return the temperatures; 1 where there are none."""
+    temperatures = dict.fromkeys(HEADS, 1.0)
     for task in HEADS:
         mine = [pair for pair in apart if pair.task == task]
+        if not mine:
+            continue
         with torch.no_grad():
             parts = [
                 network(task, tensors(tokenizer, mine[start : start + 64])).float()  # type: ignore[arg-type]
@@ -171,7 +173,9 @@ def main() -> None:
     """Parse the command line, train, choose the temperatures and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, help="the repository's data folder")
-    parser.add_argument("--candidates", type=Path, required=True, help="what penchant.evaluate.candidates wrote")
+    parser.add_argument(
+        "--candidates", type=Path, help="what penchant.evaluate.candidates wrote; without it, that head stays untrained"
+    )
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--learning-rate", type=float, default=2e-4)
@@ -183,7 +187,7 @@ def main() -> None:
     ]
     rules = load_entries(args.data / "merge" / "train.jsonl", RulePair)
     wishes = load_entries(args.data / "labelled" / "wishes.jsonl", Wish)
-    candidates = load_entries(args.candidates, Candidate)
+    candidates = load_entries(args.candidates, Candidate) if args.candidates else []
     exchanges = [
         each
         for path in sorted((args.data / "labelled").glob("reactions*"))

@@ -13,7 +13,6 @@ from typing import Any
 import openai
 import pytest
 
-from penchant.chat import achat, chat
 from penchant.loop import Personalizer
 from tests.test_loop import build
 
@@ -77,7 +76,7 @@ def answered(loop: Personalizer) -> str:
 def test_the_notes_go_in_and_the_answer_is_taken(loop: Personalizer, server: tuple[str, list[dict[str, Any]]]) -> None:
     url, asked = server
     with openai.OpenAI(base_url=url, api_key="k") as client:
-        answer = chat(loop, client, "ann", "s1", MESSAGES, model="m", temperature=0.5)
+        answer = loop.chat(client, "ann", "s1", MESSAGES, model="m", temperature=0.5)
     assert answer.choices[0].message.content == answered(loop) == "Sure, here it is."
     assert "use tabs" in asked[0]["messages"][0]["content"]
     assert asked[0]["messages"][1:] == MESSAGES
@@ -86,11 +85,11 @@ def test_the_notes_go_in_and_the_answer_is_taken(loop: Personalizer, server: tup
 
 def test_a_stream_is_passed_on_and_gathered(loop: Personalizer, server: tuple[str, list[dict[str, Any]]]) -> None:
     with openai.OpenAI(base_url=server[0], api_key="k") as client:
-        chunks = chat(loop, client, "ann", "s1", MESSAGES, model="m", stream=True)
+        chunks = loop.chat(client, "ann", "s1", MESSAGES, model="m", stream=True)
         texts = [item.choices[0].delta.content for item in chunks if item.choices]
         assert texts == [None, *ANSWER]
         assert answered(loop) == "Sure, here it is."
-        stopped = chat(loop, client, "ann", "s1", MESSAGES, model="m", stream=True)
+        stopped = loop.chat(client, "ann", "s1", MESSAGES, model="m", stream=True)
         for item in stopped:
             if item.choices and item.choices[0].delta.content == ANSWER[1]:
                 break
@@ -101,9 +100,9 @@ def test_a_stream_is_passed_on_and_gathered(loop: Personalizer, server: tuple[st
 def test_async_clients_do_the_same(loop: Personalizer, server: tuple[str, list[dict[str, Any]]]) -> None:
     async def talk() -> None:
         async with openai.AsyncOpenAI(base_url=server[0], api_key="k") as client:
-            answer = await achat(loop, client, "ann", "s1", MESSAGES, model="m")
+            answer = await loop.achat(client, "ann", "s1", MESSAGES, model="m")
             assert answer.choices[0].message.content == "Sure, here it is."
-            chunks = await achat(loop, client, "ann", "s1", MESSAGES, model="m", stream=True)
+            chunks = await loop.achat(client, "ann", "s1", MESSAGES, model="m", stream=True)
             assert [item.choices[0].delta.content async for item in chunks if item.choices] == [None, *ANSWER]
 
     asyncio.run(talk())
@@ -113,5 +112,5 @@ def test_async_clients_do_the_same(loop: Personalizer, server: tuple[str, list[d
 
 def test_a_model_that_fails_gives_no_answer(loop: Personalizer, server: tuple[str, list[dict[str, Any]]]) -> None:
     with openai.OpenAI(base_url=server[0], api_key="k", max_retries=0) as client, pytest.raises(openai.OpenAIError):
-        chat(loop, client, "ann", "s1", MESSAGES, model="broken")
+        loop.chat(client, "ann", "s1", MESSAGES, model="broken")
     assert answered(loop) == ""

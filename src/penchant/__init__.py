@@ -8,13 +8,19 @@ for rule in result.preferences:
     print(rule.condition, rule.action, rule.confidence)
 """
 
-from penchant.errors import InputError, MissingExtra, ModelError, ParseError, PenchantError
+from typing import TYPE_CHECKING, Any
+
+from penchant.errors import InputError, MissingExtra, ModelError, ParseError, PenchantError, StoreError
 from penchant.extract.base import Extractor
-from penchant.types import Evidence, Extraction, Preference, Turn
+from penchant.types import Card, Evidence, Extraction, Preference, Turn
+
+if TYPE_CHECKING:
+    from penchant.loop import Personalizer
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "Card",
     "Evidence",
     "Extraction",
     "Extractor",
@@ -23,6 +29,17 @@ __all__ = [
     "ModelError",
     "ParseError",
     "PenchantError",
+    "Personalizer",
     "Preference",
+    "StoreError",
     "Turn",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Import the loop when it is asked for, since it brings the memory and an HTTP client along."""
+    if name == "Personalizer":
+        from penchant.loop import Personalizer
+
+        return Personalizer
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
+import openai
 
+from penchant.chat import astream, stream
 from penchant.consider import consider, consider_all
 from penchant.errors import InputError
 from penchant.extract.base import Extractor
@@ -61,6 +66,13 @@ class Personalizer:
             raise InputError("summarise: the mode 'reflection' needs a function that sums sessions up")
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="penchant-read")
 
+    @classmethod
+    def load(cls, path: Path | str | None = None, **options: Any) -> Personalizer:
+        """Put one together from the embedded models, or others: see ``penchant.wiring.load_personalizer``."""
+        from penchant.wiring import load_personalizer
+
+        return load_personalizer(path, **options)
+
     def prepare(self, user: str, session: str, messages: Sequence[Mapping[str, Any]]) -> Prepared:
         """Take a user's message: learn from it, and return the messages with the notes that it needs.
 
@@ -107,6 +119,39 @@ class Personalizer:
             return Changes(values={SESSION + session: after.dump()}), None
 
         self.memory.change(user, decide)
+
+    def chat(
+        self, client: openai.OpenAI, user: str, session: str, messages: Sequence[Mapping[str, Any]], **options: Any
+    ) -> Any:
+        """Ask a chat model with the notes that the last message needs, and take its answer.
+
+        Args:
+            client: of any OpenAI-compatible server.
+            user: whose message.
+            session: its name.
+            messages: the chat so far; the last one is the user's.
+            options: of ``client.chat.completions.create``: ``model``, ``stream`` ...
+
+        Returns:
+            What the client returns: a completion, or with ``stream=True`` an iterator of its chunks.
+        """
+        prepared = self.prepare(user, session, messages)
+        answer = client.chat.completions.create(messages=prepared.messages, **options)  # type: ignore[call-overload]
+        if options.get("stream"):
+            return stream(answer, partial(self.complete, user, session))
+        self.complete(user, session, answer.choices[0].message.content or "")
+        return answer
+
+    async def achat(
+        self, client: openai.AsyncOpenAI, user: str, session: str, messages: Sequence[Mapping[str, Any]], **options: Any
+    ) -> Any:
+        """Do as ``chat`` with an async client, without blocking the event loop."""
+        prepared = await asyncio.to_thread(self.prepare, user, session, messages)
+        answer = await client.chat.completions.create(messages=prepared.messages, **options)  # type: ignore[call-overload]
+        if options.get("stream"):
+            return astream(answer, partial(self.complete, user, session))
+        await asyncio.to_thread(self.complete, user, session, answer.choices[0].message.content or "")
+        return answer
 
     def why(self, user: str, session: str) -> Exchange | None:
         """Return the last message of a session, what was considered for it and why; None: there was none."""

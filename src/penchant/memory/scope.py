@@ -1,8 +1,8 @@
 """Whether a rule holds everywhere or under a condition (paper, section 3: global or conditional).
 
 The paper takes any condition of at most two words without a domain's term for global. Of the conditions that our
-extractor writes, nearly all open with "when", "if" or "for" and name a situation, however short ("for recipes"): of the
-1,791 conditional rules in data/relevance, the paper's rule alone takes 206 for global. So it is asked only about others.
+extractor writes, nearly all open with "when", "if" or "for" and name a situation, however short ("for recipes"): of
+the 1,791 conditional rules in data/relevance, the paper's rule alone takes 206 for global. So it is asked about others.
 """
 
 from __future__ import annotations

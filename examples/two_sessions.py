@@ -1,0 +1,46 @@
+"""What is learned in one session is applied in the next, in another process too: no chat model is asked here.
+
+python examples/two_sessions.py
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from penchant import Personalizer
+
+FIRST = [
+    "When you write Python for me, use type hints on every function. How do I read a CSV file?",
+    "I'm vegetarian, by the way. What can I cook with leeks and potatoes tonight?",
+    "No, not in cups! I cook in grams, always. And how long does it take?",
+]
+SECOND = [
+    "Write a Python function that removes duplicates from a list.",
+    "Any idea for Sunday lunch for four?",
+    "What's the capital of Mongolia?",
+]
+
+
+def main() -> None:
+    """Talk in two sessions and show what is learned, and which notes each message gets."""
+    with tempfile.TemporaryDirectory() as folder:
+        for session, said in (("first session", FIRST), ("second session", SECOND)):
+            print(f"\n{session}")
+            with Personalizer.load(Path(folder) / "memory.db") as loop:
+                messages: list[dict[str, str]] = []
+                for text in said:
+                    messages.append({"role": "user", "content": text})
+                    prepared = loop.prepare("ann", session, messages)
+                    print(f"  user: {text}")
+                    for note in prepared.notes:
+                        print(f"    note in the prompt: {note}")
+                    for merged in prepared.learned.result().merged:
+                        print(f"    {merged.outcome}: {merged.card.note}")
+                    messages.append({"role": "assistant", "content": "(the chat model's answer)"})
+                    loop.complete("ann", session, "(the chat model's answer)")
+                loop.end_session("ann", session)
+
+
+if __name__ == "__main__":
+    main()

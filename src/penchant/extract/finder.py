@@ -76,10 +76,12 @@ class Finder:
             [line for number, answer in enumerate(written) for line in self._lines(answer, number)]
             for written in answers
         ]
-        vectors = iter(encoder.embed([rule_text(line.rule) for found in lines for line in found]))
+        vectors = encoder.embed([rule_text(line.rule) for found in lines for line in found])
+        done = 0
         findings = []
         for window, written, found, gate in zip(windows, answers, lines, gates, strict=True):
-            directions = np.array([next(vectors) for _ in found], np.float32).reshape(len(found), -1)
+            directions = vectors[done : done + len(found)]
+            done += len(found)
             candidates = merge(found, directions, samples)
             rules = [candidate.rule for candidate in candidates]
             supports = find_support(rules, directions[[candidate.line for candidate in candidates]], window, encoder)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,12 +18,15 @@ from penchant.cli import app
 from penchant.data.records import load_windows
 from penchant.extract.embedded import WEIGHTS
 from penchant.extract.schema import parse_strict, serialise
-from penchant.models.catalog import EMBEDDED
+from penchant.models.catalog import CATALOG, EMBEDDED
 from penchant.models.fetch import sha256
 from penchant.models.store import ModelStore
 from penchant.types import LabelledWindow
 from tests.conftest import REAL_MODELS, ROOT
 from tests.extract.test_embedded import HOSTILE
+from tests.test_chat import server
+
+__all__ = ["server"]
 
 EXAMPLES = ROOT / "examples" / "dialogues.jsonl"
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -180,15 +184,32 @@ def test_models_commands(store: ModelStore) -> None:
     assert run("models", "verify").returncode == 0
     unknown = run("models", "verify", "nonsense")
     assert unknown.returncode == 1
-    assert unknown.stderr == f"penchant: no model 'nonsense': there is {EMBEDDED.name}\n"
+    assert unknown.stderr == f"penchant: no model 'nonsense': there is {', '.join(CATALOG)}\n"
 
 
 def test_the_readmes_python_runs(store: ModelStore) -> None:
-    (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    code, _ = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     environment = dict(os.environ) | {"PENCHANT_HOME": str(REAL_MODELS.parent)}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "type hints" in done.stdout
+
+
+def test_the_readmes_ten_lines_personalise_a_chat(
+    store: ModelStore, server: tuple[str, list[dict[str, Any]]], tmp_path: Path
+) -> None:
+    _, code = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    assert len([line for line in code.splitlines() if line.strip()]) <= 10
+    url, asked = server
+    (tmp_path / "models").symlink_to(REAL_MODELS)
+    environment = dict(os.environ) | {"PENCHANT_HOME": str(tmp_path), "OPENAI_BASE_URL": url, "OPENAI_API_KEY": "k"}
+    for said in ("From now on use type hints in Python, please. Sort a list?\n\n", "Reverse a list in Python?\n\n"):
+        done = subprocess.run(
+            [sys.executable, "-c", code], env=environment, input=said, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        assert "Sure, here it is." in done.stdout
+    assert "type hints" in asked[-1]["messages"][0]["content"]
 
 
 def test_every_command_and_option_of_the_docs_exists() -> None:

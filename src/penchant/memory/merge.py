@@ -25,7 +25,7 @@ NEIGHBOURS = 8
 LEAST_COSINE = 0.35
 """Cards less like the new rule have nothing to do with it."""
 
-SURE = 0.9
+SURE = 0.95
 """Least probability of a relation that counts."""
 
 STRENGTH = 0.5

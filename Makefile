@@ -6,8 +6,9 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: demo test lint check clean
 
-demo: $(VENV)/default ## extract preferences from the example dialogues
+demo: $(VENV)/default ## extract preferences from the example dialogues, and apply in a second session what a first one taught
 	$(BIN)/penchant extract examples/dialogues.jsonl --format table
+	$(BIN)/python examples/two_sessions.py
 
 test: $(VENV)/dev ## run the tests
 	$(BIN)/pytest

@@ -136,7 +136,7 @@ class Personalizer:
             What the client returns: a completion, or with ``stream=True`` an iterator of its chunks.
         """
         prepared = self.prepare(user, session, messages)
-        answer = client.chat.completions.create(messages=prepared.messages, **options)  # type: ignore[call-overload]
+        answer = client.chat.completions.create(messages=prepared.messages, **options)  # type: ignore[arg-type]
         if options.get("stream"):
             return stream(answer, partial(self.complete, user, session))
         self.complete(user, session, answer.choices[0].message.content or "")
@@ -147,7 +147,7 @@ class Personalizer:
     ) -> Any:
         """Do as ``chat`` with an async client, without blocking the event loop."""
         prepared = await asyncio.to_thread(self.prepare, user, session, messages)
-        answer = await client.chat.completions.create(messages=prepared.messages, **options)  # type: ignore[call-overload]
+        answer = await client.chat.completions.create(messages=prepared.messages, **options)  # type: ignore[arg-type]
         if options.get("stream"):
             return astream(answer, partial(self.complete, user, session))
         await asyncio.to_thread(self.complete, user, session, answer.choices[0].message.content or "")

@@ -16,10 +16,9 @@ pytest.importorskip("matplotlib")
 pytest.importorskip("bm25s")
 
 from penchant.cli.evaluate import evaluate
-from penchant.data.pairs import LABELS, RELATIONS
+from penchant.data.pairs import LABELS, RELATIONS, is_apart
 from penchant.errors import InputError
 from penchant.evaluate import readers, retrieval_systems
-from penchant.evaluate.entries import is_apart
 from tests.evaluate.test_merging import RECORDS
 from tests.evaluate.test_retrieval import profile, topic
 from tests.evaluate.test_rewards import exchange

@@ -16,13 +16,13 @@ import pytest
 from penchant import Extraction, Extractor, InputError, ModelError
 from penchant.extract.answer import FORMS, ModelForm, write_form
 from penchant.extract.chat import ChatEncoder
-from penchant.extract.confidence import Confidence
+from penchant.extract.confidence import Confidence, Point, Weighing
 from penchant.extract.embedded import EmbeddedExtractor
 from penchant.extract.schema import ANSWER_PREFIX, parse_strict, serialise
 from penchant.extract.window import SYSTEM_PROMPTS
 from penchant.models.gguf import build_tokenizer, read_metadata
 from penchant.models.prepare import prepare
-from tests.extract.test_choose import CONFIDENCE
+from tests.extract.test_choose import STRICT
 from tests.tiny import tiny_gguf
 
 HOSTILE = [
@@ -62,9 +62,15 @@ def calibrated(folders: list[Path], tmp_path_factory: pytest.TempPathFactory) ->
     """Give the model that writes lines a confidence that lets everything pass."""
     folder = tmp_path_factory.mktemp("calibrated") / "model"
     shutil.copytree(folders[-1], folder)
-    everything = {"gate": 0.0, "support": -9.0, "samples": 3, "points": {"balanced": 0.0, "recall": 0.0}}
-    (folder / "confidence.json").write_text(CONFIDENCE.model_copy(update=everything).model_dump_json())
+    (folder / "confidence.json").write_text(everything().model_dump_json())
     return folder
+
+
+def everything() -> Confidence:
+    """Let every candidate through, of the greedy answer at one point and of three more at the other."""
+    lenient = STRICT.model_copy(update={"support": -9.0, "least": 0.0, "samples": 0})
+    points: dict[Point, Weighing] = {"balanced": lenient, "recall": lenient.model_copy(update={"samples": 3})}
+    return Confidence(gate=0.0, points=points)
 
 
 def dialogue(text: str) -> list[dict[str, str]]:
@@ -162,7 +168,7 @@ def test_a_model_without_calibration_has_neither_gate_nor_points(folders: list[P
 def test_only_a_model_that_writes_lines_can_be_calibrated(folders: list[Path], tmp_path: Path) -> None:
     folder = tmp_path / "model"
     shutil.copytree(folders[0], folder)
-    (folder / "confidence.json").write_text(CONFIDENCE.model_dump_json())
+    (folder / "confidence.json").write_text(everything().model_dump_json())
     with pytest.raises(ModelError, match="only a model that writes lines"):
         Extractor.load(model=str(folder))
 

@@ -146,7 +146,8 @@ def _server(model: str, endpoint: str | None) -> Answer:
     def answer(messages: Messages, show: Callable[[str], None]) -> str:
         pieces: list[str] = []
         try:
-            for chunk in client.chat.completions.create(model=model, messages=messages, stream=True):  # type: ignore[call-overload]
+            chunks: Any = client.chat.completions.create(model=model, messages=messages, stream=True)  # type: ignore[arg-type]
+            for chunk in chunks:
                 if chunk.choices and (text := chunk.choices[0].delta.content):
                     pieces.append(text)
                     show(text)

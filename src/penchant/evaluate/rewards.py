@@ -216,7 +216,8 @@ def choose_zone(values: Floats, rewards: Floats) -> float:
     gold = signs(rewards, ZONE)
     sizes = np.unique(np.abs(values))
     zones = [0.0, *((sizes[1:] + sizes[:-1]) / 2).tolist(), float(sizes[-1])]
-    return max(zones, key=lambda zone: (int((signs(values, zone) == gold).sum()), -zone))
+    best: float = max(zones, key=lambda zone: (int((signs(values, zone) == gold).sum()), -zone))
+    return best
 
 
 def commonest_sign(cases: Sequence[Case]) -> int:

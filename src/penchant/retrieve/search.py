@@ -50,7 +50,8 @@ class Retriever:
 
     def embed(self, text: str) -> NDArray[np.float32]:
         """Return the embedding of a text, as queries are embedded, shape (dimensions,)."""
-        return self._embedder.embed([text])[0]
+        vector: NDArray[np.float32] = self._embedder.embed([text])[0]
+        return vector
 
     def find(self, query: str, cards: Sequence[Card], vectors: NDArray[np.float32]) -> Found:
         """Find the candidates for a query; exact.

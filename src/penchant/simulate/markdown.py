@@ -6,7 +6,8 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from penchant.simulate.measure import LEAST_USERS, METRICS, RESAMPLES, Estimate
 from penchant.simulate.report import NO_VECTORS, OURS, RIVAL, SLICES, Report
-from penchant.simulate.style import STYLES, VIOLATIONS, StyleRow
+from penchant.simulate.style import StyleRow
+from penchant.simulate.write import STYLES, VIOLATIONS
 
 COLUMNS = ("enforcement turns", "user turns", "timeout", "user tokens", "Recall@J", "notes")
 

@@ -47,8 +47,9 @@ def load_models() -> Models:
 
     def relate(new: Preference, old: Sequence[Preference]) -> NDArray[np.float64]:
         logits = reader.read("relation", [(note(rule), note(new)) for rule in old])
-        chances: NDArray[np.float64] = np.exp(logits - logits.max(1, keepdims=True))
-        return chances / chances.sum(1, keepdims=True)
+        chances = np.exp(logits - logits.max(1, keepdims=True))
+        shares: NDArray[np.float64] = chances / chances.sum(1, keepdims=True)
+        return shares
 
     return Models(
         embedder=load_embedder(),

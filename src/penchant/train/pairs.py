@@ -157,8 +157,7 @@ def _evaluate(network: Network, tokenizer: Tokenizer, apart: Sequence[Pair]) -> 
             continue
         with torch.no_grad():
             parts = [
-                network(task, tensors(tokenizer, mine[start : start + 64])).float()  # type: ignore[arg-type]
-                for start in range(0, len(mine), 64)
+                network(task, tensors(tokenizer, mine[start : start + 64])).float() for start in range(0, len(mine), 64)
             ]
         logits, targets = torch.cat(parts), torch.tensor([pair.target for pair in mine])
         temperatures[task] = temperature(task, logits, targets)  # type: ignore[arg-type]

@@ -104,7 +104,7 @@ def test_merging_itself_filters_by_cosine_and_by_its_own_threshold() -> None:
         pair("far", "contradicts", "use tabs", "zzz four", "at lunch"),
     ]
     notes = [(each.old.note, each.new.note) for each in pairs]
-    rows = [(0.0, 0.95, 0.05), (0.91, 0.0, 0.09), (0.89, 0.0, 0.11), (0.0, 0.95, 0.05), (0.0, 0.99, 0.01)]
+    rows = [(0.0, 0.95, 0.05), (0.96, 0.0, 0.04), (0.94, 0.0, 0.06), (0.0, 0.97, 0.03), (0.0, 0.99, 0.01)]
     chances = dict(zip(notes, map(np.array, rows), strict=True))
     old, new = EMBED([first for first, _ in notes]), EMBED([second for _, second in notes])
     assert merged(pairs, old, new, chances).tolist() == [SAME, SAME, UNRELATED, CONTRADICTS, UNRELATED]
@@ -134,12 +134,12 @@ RECORDS = [
     *(record(f"other-{n}", "unrelated", "use tabs", f"be brief so {n}", "for mail") for n in range(8)),
     record("wrong", "contradicts", "use tabs", "use tabs yes | never"),
 ]
-READER = {"yes": (0.97, 0.02, 0.01), "no": (0.02, 0.93, 0.05), "so": (0.05, 0.05, 0.9)}
+READER = {"yes": (0.97, 0.02, 0.01), "no": (0.01, 0.97, 0.02), "so": (0.05, 0.05, 0.9)}
 
 
 def test_the_whole_report(tmp_path: Path) -> None:
     pairs = load_pairs(make(tmp_path, *RECORDS))
-    report = build_report(describe("penchant", [tmp_path / "pairs.jsonl"], {}), pairs, reader(READER), EMBED)
+    report = build_report(describe("penchant", [tmp_path / "pairs.jsonl"], {}), pairs, reader(READER), EMBED, 0.9)
     assert REPORT.validate_json(REPORT.dump_json(report)) == report
     methods = {method.name: method for method in report.methods}
     best = methods["reader, probability ≥ 0.9"]

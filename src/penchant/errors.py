@@ -37,6 +37,11 @@ class MissingExtra(PenchantError):
     """An optional dependency is missing; the message holds the exact install command."""
 
 
+def first_line(error: BaseException) -> str:
+    """Return the first line of what another library says is wrong, or at least the kind of error."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
 def first_fault(error: ValidationError, whole: str) -> str:
     """Say what is wrong with a value and where, in one line; a misspelt key goes before what is missing for it.
 

@@ -108,10 +108,7 @@ def load_personalizer(
 
 
 def _relate(reader: PairReader, new: Preference, old: Sequence[Preference]) -> NDArray[np.float64]:
-    logits = reader.read("relation", [(note(rule), note(new)) for rule in old])
-    chances = np.exp(logits - logits.max(1, keepdims=True))
-    shares: NDArray[np.float64] = chances / chances.sum(1, keepdims=True)
-    return shares
+    return reader.chances("relation", [(note(rule), note(new)) for rule in old])
 
 
 def _reranker(name: str, reader: PairReader) -> Reranker | None:

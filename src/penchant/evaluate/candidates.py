@@ -18,7 +18,8 @@ from tqdm import tqdm
 
 from penchant.data.records import load_windows
 from penchant.evaluate.embedding import MiniLM
-from penchant.evaluate.matching import SemanticJudge, match
+from penchant.evaluate.fit import judge_candidates
+from penchant.evaluate.matching import SemanticJudge
 from penchant.extract.answer import read_form
 from penchant.extract.embedded import WEIGHTS
 from penchant.extract.encoder import Encoder
@@ -26,7 +27,7 @@ from penchant.extract.finder import Finder, Findings
 from penchant.extract.window import render_window
 from penchant.models.catalog import EMBEDDED
 from penchant.models.store import ModelStore
-from penchant.types import Extraction, LabelledWindow, note
+from penchant.types import LabelledWindow, note
 
 SAMPLES = 8
 _BATCH = 40
@@ -34,14 +35,12 @@ _BATCH = 40
 
 def judged(findings: Findings, window: LabelledWindow, judge: SemanticJudge) -> Iterator[tuple[str, bool]]:
     """Yield the notes of a window's candidates and gold rules, and whether each is right."""
-    rules = tuple(
-        scored.candidate.rule.model_copy(update={"confidence": min(1.0, scored.candidate.support)})
-        for scored in findings.scored
-    )
-    verdicts = match(Extraction(preferences=rules), window, judge).verdicts
+    verdicts = judge_candidates(findings, window, judge)
     gold = [(note(rule), True) for rule in window.preferences]
     found = [
-        (note(rule), verdict == "right") for rule, verdict in zip(rules, verdicts, strict=True) if verdict != "neutral"
+        (note(scored.candidate.rule), verdict == "right")
+        for scored, verdict in zip(findings.scored, verdicts, strict=True)
+        if verdict != "neutral"
     ]
     yield from dict([*found, *gold]).items()
 

@@ -24,7 +24,7 @@ from tqdm import tqdm
 from penchant.data.records import load_windows
 from penchant.errors import InputError
 from penchant.evaluate.embedding import MiniLM
-from penchant.evaluate.matching import SemanticJudge, match
+from penchant.evaluate.matching import SemanticJudge, Verdict, match
 from penchant.extract.answer import read_form
 from penchant.extract.candidates import FEATURES
 from penchant.extract.confidence import Confidence, Point, Weighing
@@ -110,17 +110,22 @@ def fit(
     )
 
 
+def judge_candidates(findings: Findings, window: LabelledWindow, judge: SemanticJudge) -> tuple[Verdict, ...]:
+    """Return what each candidate of a window is; what more answers hold is matched first."""
+    rules = tuple(
+        scored.candidate.rule.model_copy(update={"confidence": min(1.0, scored.candidate.support)})
+        for scored in findings.scored
+    )
+    return match(Extraction(preferences=rules), window, judge).verdicts
+
+
 def _judge(
     found: Sequence[Findings], gold: Sequence[LabelledWindow], judge: SemanticJudge
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_]]:
     """Return the features of all candidates, which are right, and which count."""
     rows, right, counted = [], [], []
     for findings, window in zip(found, gold, strict=True):
-        rules = tuple(
-            scored.candidate.rule.model_copy(update={"confidence": min(1.0, scored.candidate.support)})
-            for scored in findings.scored
-        )
-        verdicts = match(Extraction(preferences=rules), window, judge).verdicts
+        verdicts = judge_candidates(findings, window, judge)
         rows += [scored.features for scored in findings.scored]
         right += [verdict == "right" for verdict in verdicts]
         counted += [verdict != "neutral" for verdict in verdicts]

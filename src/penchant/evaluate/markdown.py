@@ -9,6 +9,7 @@ from penchant.evaluate.assess import Assessment, CloseCall
 from penchant.evaluate.calibration import TARGET_RECALL
 from penchant.evaluate.matching import DUPLICATE_THRESHOLD
 from penchant.evaluate.metrics import LEAST_WINDOWS, RESAMPLES, Comparison, Estimate, RuleScores
+from penchant.evaluate.pages import percent
 from penchant.evaluate.report import Header, Report
 from penchant.text import clean_text
 
@@ -53,10 +54,10 @@ def headline(report: Report) -> Iterator[str]:
 def result_cells(assessment: Assessment) -> tuple[str, ...]:
     """Return an extractor's cells under ``RESULT_COLUMNS``."""
     return (
-        _percent(assessment.valid),
+        percent(assessment.valid),
         *_rule_cells(assessment.semantic),
-        _percent(assessment.noise),
-        _percent(assessment.duplicates),
+        percent(assessment.noise),
+        percent(assessment.duplicates),
         _number(assessment.loss, "not measured"),
     )
 
@@ -67,7 +68,7 @@ def plain(text: str) -> str:
 
 
 def _rule_cells(scores: RuleScores) -> tuple[str, ...]:
-    return tuple(_percent(rate) for rate in (scores.precision, scores.recall, scores.f1, scores.perfect))
+    return tuple(percent(rate) for rate in (scores.precision, scores.recall, scores.f1, scores.perfect))
 
 
 def _header(header: Header) -> Iterator[str]:
@@ -163,7 +164,7 @@ def _comparisons(comparisons: Sequence[Comparison]) -> Iterator[str]:
             str(len(c.only_first)),
             str(len(c.only_second)),
             f"{c.p_value:.2g}",
-            _percent(c.f1_difference, signed=True),
+            percent(c.f1_difference, signed=True),
         )
         for c in comparisons
     ]
@@ -196,7 +197,7 @@ def _slices(extractors: Sequence[Assessment]) -> Iterator[str]:
                 plain(part.name),
                 str(part.scores.windows),
                 str(part.scores.required),
-                *(f"{_percent(scores[index].f1)}; {_percent(scores[index].perfect)}" for scores in own),
+                *(f"{percent(scores[index].f1)}; {percent(scores[index].perfect)}" for scores in own),
             )
             for index, part in enumerate(parts)
         ]
@@ -256,16 +257,6 @@ def _table(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> Iterator[st
     yield f"| {' | '.join(titles)} |"
     yield f"|{' --- |' * len(titles)}"
     yield from (f"| {' | '.join(row)} |" for row in rows)
-
-
-def _percent(estimate: Estimate, signed: bool = False) -> str:
-    if estimate.value is None:
-        return "–"
-    sign = "+" if signed else ""
-    value = f"{estimate.value:{sign}.1%}"
-    if estimate.low is None or estimate.high is None:
-        return value
-    return f"{value} ({100 * estimate.low:{sign}.1f} to {100 * estimate.high:{sign}.1f})"
 
 
 def _number(estimate: Estimate | None, missing: str) -> str:

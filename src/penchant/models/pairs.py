@@ -88,6 +88,13 @@ class PairReader:
             found[batch] = request.infer([ids, mask, types])[list(HEADS).index(head)]
         return found / self._temperatures[head]
 
+    def chances(self, head: str, pairs: Sequence[tuple[str, str]]) -> NDArray[np.float64]:
+        """Return the calibrated probabilities of a head's outputs, of which one is true, shape (pairs, outputs)."""
+        powers = self.read(head, pairs)
+        powers = np.exp(powers - powers.max(1, keepdims=True))
+        shares: NDArray[np.float64] = powers / powers.sum(1, keepdims=True)
+        return shares
+
     def close(self) -> None:
         """Free the model; it cannot be used afterwards."""
         self._model = None

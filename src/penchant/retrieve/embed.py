@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 from tokenizers import Tokenizer
 
-from penchant.errors import ModelError
+from penchant.errors import ModelError, first_line
 from penchant.extras import require
 from penchant.models.bert import sentence_encoder
 from penchant.models.minilm import minilm_folder
@@ -157,7 +157,7 @@ class HubEmbedder:
         try:
             self._model = SentenceTransformer(name)
         except Exception as error:  # the libraries raise all sorts
-            raise ModelError(f"cannot load {name}: {_first_line(error)}") from error
+            raise ModelError(f"cannot load {name}: {first_line(error)}") from error
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Return unit vectors, shape (texts, dimensions)."""
@@ -202,7 +202,3 @@ class EndpointEmbedder:
             )
         unit: NDArray[np.float32] = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
         return unit
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

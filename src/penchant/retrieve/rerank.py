@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from penchant.errors import ModelError
+from penchant.errors import ModelError, first_line
 from penchant.extras import require
 from penchant.text import clean_text
 
@@ -69,7 +69,7 @@ class CrossEncoderReranker:
         try:
             self._model = CrossEncoder(name, activation_fn=torch.nn.Identity())
         except Exception as error:  # the libraries raise all sorts
-            raise ModelError(f"cannot load {name}: {_first_line(error)}") from error
+            raise ModelError(f"cannot load {name}: {first_line(error)}") from error
         if self._model.config.num_labels != 1:
             raise ModelError(f"{name} has {self._model.config.num_labels} outputs: give a cross-encoder that has one")
 
@@ -100,7 +100,7 @@ class CausalReranker:
             self._tokenizer: Any = AutoTokenizer.from_pretrained(name, padding_side="left")
             self._model: Any = AutoModelForCausalLM.from_pretrained(name, dtype="auto", device_map=device)
         except Exception as error:  # the libraries raise all sorts
-            raise ModelError(f"cannot load {name}: {_first_line(error)}") from error
+            raise ModelError(f"cannot load {name}: {first_line(error)}") from error
         self._model.train(mode=False)
         words = [self._tokenizer.encode(word, add_special_tokens=False) for word in ("yes", "no")]
         if any(len(ids) != 1 for ids in words):
@@ -135,7 +135,3 @@ class CausalReranker:
 def log_sigmoid(logits: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return log(1 / (1 + exp(-x))), at least ``LEAST_LOG``."""
     return np.maximum(-np.logaddexp(0, -logits), LEAST_LOG)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

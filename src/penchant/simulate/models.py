@@ -46,10 +46,7 @@ def load_models() -> Models:
     reader = PairReader()
 
     def relate(new: Preference, old: Sequence[Preference]) -> NDArray[np.float64]:
-        logits = reader.read("relation", [(note(rule), note(new)) for rule in old])
-        chances = np.exp(logits - logits.max(1, keepdims=True))
-        shares: NDArray[np.float64] = chances / chances.sum(1, keepdims=True)
-        return shares
+        return reader.chances("relation", [(note(rule), note(new)) for rule in old])
 
     return Models(
         embedder=load_embedder(),

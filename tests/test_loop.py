@@ -307,7 +307,7 @@ def test_another_mode_or_embedder_in_between_is_no_harm(path: Path) -> None:
 
 
 def test_a_user_without_wishes_can_talk_on(path: Path) -> None:
-    for learner in (EvidenceLearner(), PaperLearner([first_coordinates(64)])):
+    for learner in (EvidenceLearner(), PaperLearner(lambda: [first_coordinates(64)])):
         with build(path, learner=learner) as loop:
             chat = Chat(loop, user=learner.name)
             assert [chat.say(text) for text in ("hello", "wrong, again", "thanks")] == [[], [], []]

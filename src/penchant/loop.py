@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -101,10 +101,7 @@ class Personalizer:
             return Changes(values=values), (before, now, reward, self._block(now, cards))
 
         before, now, reward, block = self.memory.change(user, decide)
-        reading = self._pool.submit(self._read, user, session, turns, before, now)
-        reading.add_done_callback(_report)
-        if not self.settings.background:
-            reading.result()
+        reading = self._start(partial(self._read, user, session, turns, before, now))
         return Prepared(with_block(messages, block), now.considered, reward, reading)
 
     def complete(self, user: str, session: str, reply: str) -> None:
@@ -207,7 +204,8 @@ class Personalizer:
 
     def flush(self) -> None:
         """Wait until every message that was prepared has been read."""
-        self._pool.submit(lambda: None).result()
+        if self.settings.background:
+            self._pool.submit(lambda: None).result()
 
     def close(self) -> None:
         """Read what is left to be read, and stop."""
@@ -220,6 +218,16 @@ class Personalizer:
     def __exit__(self, *_: object) -> None:
         """Close the personalizer."""
         self.close()
+
+    def _start(self, read: Callable[[], Learned]) -> Future[Learned]:
+        """Read a message in the background, or at once."""
+        if self.settings.background:
+            reading = self._pool.submit(read)
+            reading.add_done_callback(_report)
+            return reading
+        done: Future[Learned] = Future()
+        done.set_result(read())
+        return done
 
     def _react(self, last: Exchange | None, session: str, ask: str, cards: Cards) -> tuple[float | None, bytes | None]:
         """Return the reward that a message gives the last answer, and what the learner knows then."""

@@ -136,7 +136,7 @@ def _learner(name: str, store: Store, embedder: Embedder) -> Learner:
         return EvidenceLearner()
     if name != "paper":
         raise InputError(f"learner: there is no {name!r}: choose evidence or paper")
-    return PaperLearner(fitted_spaces(store, embedder))
+    return PaperLearner(partial(fitted_spaces, store, embedder))
 
 
 def fitted_spaces(store: Store, embedder: Embedder) -> list[ItemSpace]:

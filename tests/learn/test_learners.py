@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from penchant.learn.base import Candidates, Feedback, Learner
 from penchant.learn.evidence import LIMIT, SCALE, EvidenceLearner, unpack
-from penchant.learn.paper import PaperLearner
+from penchant.learn.paper import LOOK, PaperLearner
 from penchant.learn.space import first_coordinates, fit_space
+from penchant.learn.state import parse
 from penchant.learn.vectors import Rates, UserVectors, policy, update
 
 IDS = ("a", "b", "c", "d")
@@ -99,7 +100,7 @@ def test_nothing_is_kept_of_a_deleted_card() -> None:
 
 def test_the_papers_learner_is_its_equations() -> None:
     spaces = [first_coordinates(8, k=6)]
-    learner = PaperLearner(spaces)
+    learner = PaperLearner(lambda: spaces)
     state, user = None, UserVectors.zeros(6)
     for seed, reward in enumerate((-1.0, 0.5, 1.0)):
         here = candidates(HERE, seed)
@@ -123,15 +124,35 @@ def test_the_papers_vectors_move_to_a_new_space() -> None:
     data = rng.normal(size=(300, 3)) @ rng.normal(size=(3, 8))
     old = [fit_space(data[:50], k=6)]
     here = Candidates(IDS, data[:4], rng.normal(size=4), HERE)
-    state = PaperLearner(old).learn(None, Feedback(here, np.array([1]), -1.0, 1.0))
-    before = PaperLearner(old).bonus(state, here).total
-    after = PaperLearner([*old, fit_space(data, k=6)]).bonus(state, here).total
+    state = PaperLearner(lambda: old).learn(None, Feedback(here, np.array([1]), -1.0, 1.0))
+    before = PaperLearner(lambda: old).bonus(state, here).total
+    after = PaperLearner(lambda: [*old, fit_space(data, k=6)]).bonus(state, here).total
     assert before - before.mean() == pytest.approx(after - after.mean())
     assert np.abs(before - before.mean()).max() > 1e-3
 
 
+def test_a_grown_memory_gives_new_spaces_and_keeps_what_was_learned() -> None:
+    rng = np.random.default_rng(0)
+    data = rng.normal(size=(300, 3)) @ rng.normal(size=(3, 8))
+    fitted = [fit_space(data[:50], k=6)]
+    learner, other = PaperLearner(lambda: list(fitted)), PaperLearner(lambda: list(fitted))
+    here = Candidates(IDS, data[:4], rng.normal(size=4), HERE)
+    state = learner.learn(None, Feedback(here, np.array([1]), -1.0, 1.0))
+    fitted.append(fit_space(data, k=6))
+    for _ in range(LOOK - 1):
+        assert learner.end_session(state) is not None
+    before = parse(learner.learn(state, Feedback(here, np.array([2]), 1.0, 1.0)) or b"")
+    learner.end_session(state)
+    moved = learner.learn(state, Feedback(here, np.array([2]), 1.0, 1.0)) or b""
+    assert (before["space"][0], parse(moved)["space"][0]) == (0, 1)
+    # another process has not looked since, and meets the new space's vectors
+    ours, theirs = learner.bonus(moved, here).total, other.bonus(moved, here).total
+    assert theirs == pytest.approx(ours)
+    assert np.abs(ours).max() > 1e-3
+
+
 @pytest.mark.parametrize(
-    "learner", [EvidenceLearner(), PaperLearner([first_coordinates(8)])], ids=lambda each: each.name
+    "learner", [EvidenceLearner(), PaperLearner(lambda: [first_coordinates(8)])], ids=lambda each: each.name
 )
 def test_no_candidates(learner: Learner) -> None:
     nothing = Candidates((), np.zeros((0, 8)), np.zeros(0), HERE)

@@ -150,9 +150,11 @@ def corrections(windows: Sequence[LabelledWindow], rng: random.Random) -> Iterat
 
 
 def relations(pairs: Sequence[RulePair], wishes: Sequence[Wish], rng: random.Random, count: int) -> Iterator[Pair]:
-    """Yield pairs of rules, and ``count`` wishes with their contrary and with another wish of the domain."""
+    """Yield pairs of rules in either order, and ``count`` wishes with their contrary and another wish of the domain."""
     for pair in pairs:
-        yield Pair(pair.old.note, pair.new.note, "relation", RELATIONS.index(pair.relation))
+        notes = [pair.old.note, pair.new.note]
+        rng.shuffle(notes)
+        yield Pair(notes[0], notes[1], "relation", RELATIONS.index(pair.relation))
     for wish in rng.sample(list(wishes), min(count, len(wishes))):
         contrary = Rule(condition=wish.condition, action=wish.opposite.action)
         rules = [wish_rule(wish), contrary]

@@ -14,13 +14,13 @@ the answer lacked it, so its card gains 1. Cards in the prompt share the reward 
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from penchant.learn.base import Bonus, Candidates, Feedback
+from penchant.learn.state import dump, parse, text
 
 SCALE = 3.0
 """Largest bonus, in units of s0 (natural logarithms)."""
@@ -123,24 +123,19 @@ class EvidenceLearner:
 
 def pack(evidence: Evidence) -> bytes:
     """Return evidence as bytes."""
-    file = io.BytesIO()
-    np.savez(
-        file,
-        cards=evidence.cards,
-        situations=evidence.situations.astype(np.float16),
-        gains=evidence.gains,
-        turns=evidence.turns,
+    return dump(
+        {"situations": evidence.situations.astype(np.float16), "gains": evidence.gains},
+        {"cards": evidence.cards.tolist(), "turns": evidence.turns.tolist()},
     )
-    return file.getvalue()
 
 
 def unpack(state: bytes | None) -> Evidence | None:
     """Return evidence from bytes; None if there is none."""
     if state is None:
         return None
-    with np.load(io.BytesIO(state)) as kept:
-        found = Evidence(kept["cards"], kept["situations"].astype(np.float32), kept["gains"], kept["turns"])
-    return found if len(found.cards) else None
+    kept = parse(state)
+    cards, turns = text(kept["cards"]), text(kept["turns"])
+    return Evidence(cards, kept["situations"].astype(np.float32), kept["gains"], turns) if len(cards) else None
 
 
 def _joined(old: Evidence, new: Evidence) -> Evidence:

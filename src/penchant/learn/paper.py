@@ -2,37 +2,45 @@
 
 from __future__ import annotations
 
-import io
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from penchant.learn.base import Bonus, Candidates, Feedback
 from penchant.learn.space import ItemSpace, rotate
+from penchant.learn.state import dump, parse
 from penchant.learn.vectors import Rates, UserVectors, bonus, policy, update
+
+LOOK = 20
+"""Ended sessions after which the memory may have grown enough for another item space."""
 
 
 class PaperLearner:
     """REINFORCE on two vectors, with the paper's parameters unless others are given.
 
     Args:
-        spaces: every item space that was ever fitted, oldest first; the last one is used, and what was learned in an
-            older one is moved there.
+        spaces: returns every item space that was ever fitted, oldest first; the last one is used, and what was learned
+            in an older one is moved there. It is asked again after every ``LOOK`` ended sessions, and when a user's
+            vectors are of a space that another process fitted.
         rates: step sizes and weights.
     """
 
     name = "paper"
 
-    def __init__(self, spaces: list[ItemSpace], rates: Rates | None = None) -> None:
-        self._spaces, self._rates = spaces, rates or Rates()
+    def __init__(self, spaces: Callable[[], Sequence[ItemSpace]], rates: Rates | None = None) -> None:
+        self._fit, self._rates = spaces, rates or Rates()
+        self._spaces = spaces()
+        self._ended = 0
 
     def vectors(self, state: bytes | None) -> UserVectors:
         """Return a user's vectors in the last space."""
-        newest = self._spaces[-1]
         if state is None:
-            return UserVectors.zeros(len(newest.rows))
-        with np.load(io.BytesIO(state)) as kept:
-            old, long, short = self._spaces[int(kept["space"])], kept["long"], kept["short"]
-            baseline = float(kept["baseline"])
+            return UserVectors.zeros(len(self._spaces[-1].rows))
+        kept = parse(state)
+        place, long, short, baseline = int(kept["space"][0]), kept["long"], kept["short"], float(kept["baseline"][0])
+        if place >= len(self._spaces):
+            self._spaces = self._fit()
+        old, newest = self._spaces[place], self._spaces[-1]
         if old is newest:
             return UserVectors(long, short, baseline)
         return UserVectors(rotate(long, old, newest), rotate(short, old, newest), baseline)
@@ -60,6 +68,9 @@ class PaperLearner:
 
     def end_session(self, state: bytes | None) -> bytes | None:
         """Set the short-term vector back to zero."""
+        self._ended += 1
+        if self._ended % LOOK == 0:
+            self._spaces = self._fit()
         return None if state is None else self._pack(self.vectors(state).end_session())
 
     def forget(self, state: bytes | None, cards: frozenset[str]) -> bytes | None:
@@ -67,7 +78,5 @@ class PaperLearner:
         return state
 
     def _pack(self, user: UserVectors) -> bytes:
-        file = io.BytesIO()
-        space = len(self._spaces) - 1
-        np.savez(file, long=user.long, short=user.short, baseline=user.baseline, space=space)
-        return file.getvalue()
+        numbers = {"baseline": np.array([user.baseline]), "space": np.array([len(self._spaces) - 1])}
+        return dump({"long": user.long, "short": user.short, **numbers}, {})

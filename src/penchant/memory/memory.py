@@ -106,7 +106,7 @@ class Memory:
                 version = self._store.write(user, cards.snapshot.version, changes)
             except ConflictError:
                 continue
-            self._keep(user, _changed(cards.snapshot, version, changes))
+            self._keep(user, _changed(cards.snapshot, version, changes), cards)
             return result
         raise ConflictError(f"others wrote to this user's memory {TRIES} times in a row: try again")
 
@@ -228,16 +228,8 @@ class Memory:
         self.change(user, decide)
         return user
 
-    def _keep(self, user: str, snapshot: Snapshot) -> Cards:
-        active = tuple(card for card in snapshot.cards if card.is_active)
-        missing = [card for card in active if card.id not in snapshot.vectors]
-        unsaved: dict[str, NDArray[np.float32]] = {}
-        if missing:  # the cards were embedded by another model
-            new = self._embedder.embed([card.note for card in missing])
-            unsaved = dict(zip((card.id for card in missing), new, strict=True))
-        vectors = {**snapshot.vectors, **unsaved}
-        matrix = np.stack([vectors[card.id] for card in active]) if active else np.zeros((0, 0), np.float32)
-        cards = Cards(replace(snapshot, vectors=vectors), active, matrix, unsaved)
+    def _keep(self, user: str, snapshot: Snapshot, before: Cards | None = None) -> Cards:
+        cards = self._cards(snapshot, before)
         with self._lock:
             self._cache[user] = cards
             self._cache.move_to_end(user)
@@ -246,15 +238,30 @@ class Memory:
                 total -= len(self._cache.popitem(last=False)[1].snapshot.cards)
         return cards
 
+    def _cards(self, snapshot: Snapshot, before: Cards | None) -> Cards:
+        if before and not before.unsaved and snapshot.cards is before.snapshot.cards:  # as in most turns
+            return replace(before, snapshot=snapshot)
+        active = tuple(card for card in snapshot.cards if card.is_active)
+        missing = [card for card in active if card.id not in snapshot.vectors]
+        unsaved: dict[str, NDArray[np.float32]] = {}
+        if missing:  # the cards were embedded by another model
+            new = self._embedder.embed([card.note for card in missing])
+            unsaved = dict(zip((card.id for card in missing), new, strict=True))
+        vectors = {**snapshot.vectors, **unsaved}
+        matrix = np.stack([vectors[card.id] for card in active]) if active else np.zeros((0, 0), np.float32)
+        return Cards(replace(snapshot, vectors=vectors), active, matrix, unsaved)
+
 
 def _changed(snapshot: Snapshot, version: int, changes: Changes) -> Snapshot:
     """Return what a snapshot becomes by a write."""
+    values = {name: value for name, value in {**snapshot.values, **changes.values}.items() if value is not None}
+    if not (changes.cards or changes.deleted or changes.vectors):
+        return replace(snapshot, version=version, values=values)
     cards = {card.id: card for card in snapshot.cards} | {card.id: card for card in changes.cards}
     vectors = {**snapshot.vectors, **changes.vectors}
     for gone in changes.deleted:
         cards.pop(gone, None)
         vectors.pop(gone, None)
-    values = {name: value for name, value in {**snapshot.values, **changes.values}.items() if value is not None}
     return Snapshot(version, tuple(cards[card] for card in sorted(cards)), vectors, values)
 
 

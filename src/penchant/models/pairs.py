@@ -42,6 +42,9 @@ WORDS = "embeddings.word_embeddings.weight"
 HEADS = {"relevance": 1, "relation": 3, "reaction": 7, "support": 1}
 """Outputs of each head."""
 
+SYMMETRIC = frozenset({"relation"})
+"""Heads for which the order of the two texts means nothing: both are read, and the mean of their logits is taken."""
+
 _BATCH = 32
 
 
@@ -70,6 +73,12 @@ class PairReader:
 
     def read(self, head: str, pairs: Sequence[tuple[str, str]]) -> NDArray[np.float64]:
         """Return a head's logits over its temperature, shape (pairs, outputs)."""
+        if head in SYMMETRIC:
+            both = self._read(head, [*pairs, *((second, first) for first, second in pairs)])
+            return (both[: len(pairs)] + both[len(pairs) :]) / 2
+        return self._read(head, pairs)
+
+    def _read(self, head: str, pairs: Sequence[tuple[str, str]]) -> NDArray[np.float64]:
         rows = encode_pairs(self._tokenizer, pairs)
         found = np.zeros((len(rows), HEADS[head]))
         order = sorted(range(len(rows)), key=lambda index: len(rows[index][0]))

@@ -39,7 +39,7 @@ def evidence_learner(space: ItemSpace) -> Learner:
 
 def paper_learner(space: ItemSpace, rates: Rates | None = None) -> Learner:
     """Return the paper's learner."""
-    return PaperLearner([space], rates)
+    return PaperLearner(lambda: [space], rates)
 
 
 BASELINES: tuple[Mode, ...] = ("vanilla", "contextual", "all-memory", "reflection", "rag")

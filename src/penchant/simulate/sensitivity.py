@@ -80,7 +80,7 @@ class Regated(PaperLearner):
     """
 
     def __init__(self, space: ItemSpace, gate: Gate) -> None:
-        super().__init__([space])
+        super().__init__(lambda: [space])
         self._gate = gate
         self._reaction: NDArray[np.floating] | None = None
 

@@ -16,7 +16,7 @@ from penchant.simulate import sayings
 from penchant.simulate.users import User
 from penchant.types import ACTION_LIMIT, CONDITION_LIMIT, Preference, note
 
-WORDINGS = 10
+WORDINGS = 6
 """Ways in which one user enforces one rule."""
 
 ASIDES = 12

@@ -28,6 +28,7 @@ from penchant.extract.encoder import MAX_TOKENS, Encoder, user_text
 from penchant.extract.evidence import rule_text
 from penchant.models.minilm import minilm_folder
 from penchant.runtime import openvino as ov
+from penchant.train.base import has_fast_bfloat16
 from penchant.types import LabelledWindow
 
 TEMPERATURE = 0.05
@@ -66,7 +67,7 @@ def train(
     smoothed: dict[str, float] = {}
     with tqdm(total=steps, desc="encoder", unit="step", mininterval=10) as bar:
         for batch in _batches(windows, epochs, batch_size, rng):
-            with torch.autocast("cpu", torch.bfloat16):
+            with torch.autocast("cpu", torch.bfloat16, enabled=has_fast_bfloat16()):
                 losses = _losses(network, tokenizer, batch, rng)
             torch.autograd.backward(losses["gate"] + PAIR_WEIGHT * losses["pairs"])
             nn.utils.clip_grad_norm_(network.parameters(), 1.0)

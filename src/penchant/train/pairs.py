@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import random
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -45,7 +46,8 @@ from penchant.data.pairs import (
 from penchant.data.records import load_windows
 from penchant.data.synthesis import Wish, load_entries
 from penchant.models.minilm import minilm_folder
-from penchant.models.pairs import HEADS, encode_pairs, load_tokenizer, word_embeddings, write_pair_weights
+from penchant.models.pairs import HEADS, SYMMETRIC, encode_pairs, load_tokenizer, word_embeddings, write_pair_weights
+from penchant.train.base import has_fast_bfloat16
 from penchant.types import LabelledWindow
 
 NEGATIVES = 6
@@ -96,7 +98,7 @@ def train(epoch: Callable[[random.Random], list[Pair]], tokenizer: Tokenizer, ar
     with tqdm(total=steps, desc="pairs", unit="step", mininterval=10) as bar:
         for batch in (batch for batches in epochs for batch in batches):
             task = batch[0].task
-            with torch.autocast("cpu", torch.bfloat16):
+            with torch.autocast("cpu", torch.bfloat16, enabled=has_fast_bfloat16()):
                 logits = network(task, tensors(tokenizer, batch)).float()
             loss = _loss(task, logits, torch.tensor([pair.target for pair in batch]))
             torch.autograd.backward(loss)
@@ -148,6 +150,16 @@ def _batches(pairs: Sequence[Pair], size: int, rng: random.Random) -> Iterator[l
     yield from batches
 
 
+def _read(network: Network, tokenizer: Tokenizer, pairs: Sequence[Pair]) -> torch.Tensor:
+    """Return the logits of pairs of one task, shape (pairs, outputs)."""
+    with torch.no_grad():
+        parts = [
+            network(pairs[0].task, tensors(tokenizer, pairs[start : start + 64])).float()
+            for start in range(0, len(pairs), 64)
+        ]
+    return torch.cat(parts)
+
+
 def _evaluate(network: Network, tokenizer: Tokenizer, apart: Sequence[Pair]) -> dict[str, float]:
     """Print what the network makes of the pairs kept apart, and return the temperatures; 1 where there are none."""
     temperatures = dict.fromkeys(HEADS, 1.0)
@@ -155,11 +167,10 @@ def _evaluate(network: Network, tokenizer: Tokenizer, apart: Sequence[Pair]) -> 
         mine = [pair for pair in apart if pair.task == task]
         if not mine:
             continue
-        with torch.no_grad():
-            parts = [
-                network(task, tensors(tokenizer, mine[start : start + 64])).float() for start in range(0, len(mine), 64)
-            ]
-        logits, targets = torch.cat(parts), torch.tensor([pair.target for pair in mine])
+        logits, targets = _read(network, tokenizer, mine), torch.tensor([pair.target for pair in mine])
+        if task in SYMMETRIC:
+            flipped = [replace(pair, first=pair.second, second=pair.first) for pair in mine]
+            logits = (logits + _read(network, tokenizer, flipped)) / 2
         temperatures[task] = temperature(task, logits, targets)  # type: ignore[arg-type]
         said = (logits[:, 0] > 0).long() if HEADS[task] == 1 else logits.argmax(1)
         print(
@@ -184,7 +195,7 @@ def main() -> None:
     profiles = [
         each for path in sorted((args.data / "relevance").glob("train*")) for each in load_entries(path, Profile)
     ]
-    rules = load_entries(args.data / "merge" / "train.jsonl", RulePair)
+    rules = [each for path in sorted((args.data / "merge").glob("train*")) for each in load_entries(path, RulePair)]
     wishes = load_entries(args.data / "labelled" / "wishes.jsonl", Wish)
     candidates = load_entries(args.candidates, Candidate) if args.candidates else []
     exchanges = [

@@ -20,7 +20,7 @@ from transformers import PrinterCallback, ProgressCallback, Trainer, TrainerCall
 
 from penchant.errors import InputError, ModelError
 from penchant.models.fetch import sha256
-from penchant.train.base import load_base
+from penchant.train.base import has_fast_bfloat16, load_base
 from penchant.train.batches import GroupedSampler, collate_flat, collate_padded, select_answers
 from penchant.train.examples import make_dataset
 from penchant.train.log import CsvLog, Progress
@@ -217,6 +217,9 @@ def _lora(recipe: Recipe) -> LoraConfig:
 
 def _arguments(recipe: Recipe, folder: Path, evaluate: bool) -> TrainingArguments:
     at_once, accumulation = recipe.accumulation(PartialState().num_processes)
+    half = recipe.bf16 and has_fast_bfloat16()
+    if recipe.bf16 and not half:
+        _log.warning("bf16: this CPU is slower in bfloat16 than in float32, which is used instead")
     floor = recipe.lr_scheduler_type == "cosine" and recipe.min_lr_ratio > 0
     return TrainingArguments(
         output_dir=str(folder),
@@ -235,7 +238,7 @@ def _arguments(recipe: Recipe, folder: Path, evaluate: bool) -> TrainingArgument
         weight_decay=recipe.weight_decay,
         max_grad_norm=recipe.max_grad_norm,
         seed=recipe.seed,
-        bf16=recipe.bf16,
+        bf16=half,
         use_cpu=not torch.cuda.is_available(),
         remove_unused_columns=False,
         label_names=["labels"],

@@ -103,9 +103,30 @@ def test_recall_counts_known_conditional_rules_that_apply(models: Models) -> Non
     assert played[0].recall is None  # nothing is known
     assert played[1].recall == 3 / 4  # three notes at most, and the general ones do not count
     assert played[1].notes == 2 + 3
+    assert (played[0].precision, played[1].precision) == (None, 1.0)
     assert played[1].enforcements == 1
     deaf = lived(models, "rag", user, 3, Conduct(noise=Noise(0.0, 0.0))).sessions
     assert [session.recall for session in deaf] == [None] * 3
+
+
+def test_the_share_of_the_notes_that_apply(models: Models) -> None:
+    tasks = (Task("topic0, please", frozenset({"t0"})), Task("topic1 topic2", frozenset({"t1", "t2"})))
+    user = replace(make_user(topics=3, general=0), tasks=tasks)
+    played = lived(models, "all-memory", user, 6, replace(PERFECT, aside=0.0)).sessions
+    for session, place in list(zip(played, task_order(user, 0, 6), strict=True))[2:]:
+        assert session.precision == pytest.approx((1 / 3, 2 / 3)[place])
+
+
+def test_the_most_recent_cards_are_those_said_last(models: Models) -> None:
+    five = tuple(Task(f"topic{n}, please", frozenset({f"t{n}"})) for n in range(5))
+    user = replace(make_user(topics=5, general=0), tasks=five)
+    played = lived(models, "most-recent", user, 10, replace(PERFECT, aside=0.0)).sessions
+    order = task_order(user, 0, 10)
+    for number in range(5, 10):
+        assert played[number].notes == 3
+        if order[number] in order[number - 3 : number]:
+            assert played[number].enforcements == 0
+    assert sum(session.enforcements for session in played) > 5
 
 
 def test_a_revised_answer_keeps_what_was_right_unless_told_otherwise(models: Models) -> None:

@@ -86,14 +86,15 @@ def test_whether_a_rule_is_heard_the_nth_time_does_not_depend_on_what_else_is_sa
 
 
 def test_a_summary_keeps_the_last_rules_each_once() -> None:
-    reader = Hearing(voice_of(make_user(topics=15)), make_user(topics=15).rules, (), Noise(1.0, 0.0), "seed")
-    voice = voice_of(make_user(topics=15))
+    many = make_user(topics=SUMMARY + 3)
+    voice = voice_of(many)
+    reader = Hearing(voice, many.rules, (), Noise(1.0, 0.0), "seed")
     summary = ""
-    for number in [*range(15), 14]:
+    for number in [*range(SUMMARY + 3), SUMMARY + 2]:
         summary = reader.summarise(summary, [("user", voice.wordings[f"t{number}"][0]), ("assistant", "ok")])
     lines = summary.splitlines()
     assert len(lines) == SUMMARY
-    assert {voice.notes[line] for line in lines} >= {f"t{number}" for number in range(6, 15)}
+    assert {voice.notes[line] for line in lines} >= {f"t{number}" for number in range(6, SUMMARY + 3)}
     assert reader.summarise("a\nb", [("assistant", voice.wordings["t1"][0])]) == "a\nb"
 
 

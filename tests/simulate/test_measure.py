@@ -25,6 +25,7 @@ def played(user: int, session: int = 0, enforcements: int = 0, recall: float | N
         timeout=False,
         tokens=10.0,
         recall=recall,
+        precision=None,
         notes=0,
     )
 
@@ -69,6 +70,8 @@ def test_what_is_undefined_does_not_count() -> None:
     assert mean(some, "recall") == Estimate(0.75)
     assert mean(some[1:2], "recall") == Estimate(None)
     assert difference(some, some[1:2], "recall") == Estimate(None)
+    more = [played(0, recall=0.5), played(1, recall=0.75), played(2, recall=0.0)]  # the last is defined in one arm only
+    assert difference(more, [*some[:1], *some[2:]], "recall") == Estimate(-0.125)
     assert mean([], "recall") == Estimate(None)
     many = [played(user, recall=0.5 if user else None) for user in range(LEAST_USERS)]
     assert mean(many, "recall") == Estimate(0.5, 0.5, 0.5)
@@ -83,8 +86,8 @@ def test_few_users_have_no_interval() -> None:
 
 def test_a_curve_is_the_mean_of_each_session() -> None:
     some = [played(user, session, 3 - session, seed=seed) for user in (0, 1) for session in range(3) for seed in (0, 1)]
-    assert curve(some, "enforcements") == [3, 2, 1]
-    assert curve([played(0, 2, recall=0.5)], "recall") == [None, None, 0.5]
+    assert curve(some, "enforcements") == [Estimate(3), Estimate(2), Estimate(1)]
+    assert curve([played(0, 2, recall=0.5)], "recall") == [Estimate(None), Estimate(None), Estimate(0.5)]
     assert curve([], "recall") == []
 
 

@@ -68,7 +68,7 @@ def test_a_report_is_written_whole_and_read_back(results: Results, tmp_path: Pat
     sessions = [session for lives in results.arms.values() for session in sessions_of(lives)]
     write_report(report, sessions, tmp_path / "out")
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
-        "report.md", "report.json", "enforcements.png", "recall.png", "sessions.csv",
+        "report.md", "report.json", "enforcements.png", "timeout.png", "tokens.png", "recall.png", "sessions.csv",
     }  # fmt: skip
     data = json.loads((tmp_path / "out" / "report.json").read_text())
     assert data["schema"] == "penchant.simulation-report/1"
@@ -99,3 +99,5 @@ def test_it_is_said_where_a_simple_baseline_wins() -> None:
     assert "+1.000 (+1.000 to +1.000)" in render(report)
     even = report_of(Results(arms={"rag": arm("rag", 1), "vars": arm("vars", 1)}))
     assert any("vars and rag do not differ clearly" in note for note in even.notes)
+    few = report_of(Results(arms={name: arm(name, 1)[:2] for name in ("rag", "vars")}))
+    assert any("vars and rag: too few users to tell" in note for note in few.notes)

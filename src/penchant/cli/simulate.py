@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import os
 import shlex
 import sys
+import time
 from pathlib import Path
 from typing import Annotated
 
@@ -35,8 +37,8 @@ def simulate(
     """Simulate users over many sessions, and compare what the modes spare them (needs the train extra).
 
     Users bring tasks and enforce their rules until the answer follows them; the chat model is a rule, so that no
-    language model is needed. Compared are vanilla, contextual, all-memory, reflection, rag, and vars with the default
-    learner and with the paper's. Style personas and the sensitivity of the paper's vectors follow.
+    language model is needed. Compared are vanilla, contextual, all-memory, reflection, most-recent, rag, and vars with
+    the default learner and with the paper's. Style personas and the sensitivity of the paper's vectors follow.
 
     Writes report.md, report.json, learning curves (PNG) and sessions.csv. The same seed gives the same numbers.
 
@@ -54,10 +56,12 @@ def simulate(
     plan = run.smaller(plan) if quick else plan
     world = run.make_world(plan)
     output.mkdir(parents=True, exist_ok=True)  # a folder that cannot be written should not come out at the end
+    started = time.monotonic()
     lives = plan.users * (plan.seeds * len(plan.arms) + len(plan.variants))
     with tqdm(total=lives, unit="life", desc=f"{plan.users} users", smoothing=0.05) as bar:
         results = run.run(world, load_models, workers, bar.update)
-    found = report.build_report(plan, results, shlex.join(["penchant", *sys.argv[1:]]))
+    took = f"{(time.monotonic() - started) / 60:.1f} minutes, {workers} processes on {os.cpu_count()} cores"
+    found = report.build_report(plan, results, shlex.join(["penchant", *sys.argv[1:]]), took)
     played = [session for life in results.arms.values() for session in report.sessions_of(life)]
     files.write_report(found, played, output)
     typer.echo("\n".join([*markdown.headline(found), "", f"report: {output / 'report.md'}"]))

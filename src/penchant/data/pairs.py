@@ -6,9 +6,9 @@ import random
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from penchant.data.synthesis import Wish
 from penchant.types import LabelledWindow, Preference, note
@@ -72,6 +72,16 @@ class Profile(_Record):
     persona: str
     preferences: tuple[ProfileRule, ...] = Field(min_length=1)
     queries: tuple[Query, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _names_its_own_rules(self) -> Self:
+        ids = [rule.id for rule in self.preferences]
+        if len(set(ids)) < len(ids):
+            raise ValueError("preferences: two have the same id")
+        for query in self.queries:
+            if unknown := [each for each in query.relevant if each not in ids]:
+                raise ValueError(f"queries: {query.id}: relevant: there is no {unknown[0]!r}")
+        return self
 
 
 class RulePair(_Record):

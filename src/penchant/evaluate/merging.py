@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 
+from penchant.data.entries import load_records
 from penchant.data.pairs import RELATIONS, Rule, RulePair
 from penchant.errors import InputError, first_fault
-from penchant.evaluate.entries import load_records
 from penchant.evaluate.metrics import Estimate, divide, estimate
 from penchant.evaluate.pages import Source
 from penchant.evaluate.readers import Embed, Floats, Read, read_all

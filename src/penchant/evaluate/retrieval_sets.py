@@ -9,9 +9,9 @@ from typing import Annotated
 
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
+from penchant.data.entries import load_records
 from penchant.data.pairs import Profile, is_apart
 from penchant.errors import InputError, first_fault
-from penchant.evaluate.entries import load_records
 from penchant.memory.scope import is_global
 
 PROFILES = "relevance profiles"
@@ -125,9 +125,6 @@ def read_ikat(path: Path, resolved: bool) -> QuerySet:
 
 
 def _user(place: str, profile: Profile) -> User:
-    ids = [rule.id for rule in profile.preferences]
-    if len(set(ids)) < len(ids):
-        raise InputError(f"{place}: preferences: two have the same id")
     conditional = [rule for rule in profile.preferences if rule.condition != "general"]
     if not conditional:
         raise InputError(f"{place}: preferences: every one is general, so there is nothing to retrieve")
@@ -137,8 +134,7 @@ def _user(place: str, profile: Profile) -> User:
         raise InputError(f"{place}: preferences: {first_fault(error, 'rule')}") from error
     keys = [rule.id for rule in conditional]
     queries = []
-    for number, query in enumerate(profile.queries):
-        _places(f"{place}: queries.{number}.relevant", query.relevant, ids)
+    for query in profile.queries:
         retrieved = [each for each in query.relevant if each in keys]
         queries.append(Query(query.id, query.text, _places(place, retrieved, keys)))
     return User(profile.id, notes, tuple(queries))

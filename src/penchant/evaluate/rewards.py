@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter
 from scipy.stats import spearmanr
 
+from penchant.data.entries import load_records
 from penchant.data.pairs import LABELS, RatedExchange, exchange_text, is_apart
 from penchant.errors import InputError
-from penchant.evaluate.entries import load_records
 from penchant.evaluate.metrics import LEAST_WINDOWS, RESAMPLES, SEED, Estimate, divide, estimate
 from penchant.evaluate.pages import Source
 from penchant.evaluate.readers import Embed, Floats, Read, read_all

@@ -1,10 +1,13 @@
-"""What is compared: the loop's modes, and for ``vars`` several learners."""
+"""What is compared: the loop's modes, simple baselines, and for ``vars`` several learners."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
 
 from penchant.learn.base import Learner
 from penchant.learn.evidence import EvidenceLearner
@@ -12,7 +15,10 @@ from penchant.learn.paper import PaperLearner
 from penchant.learn.reward import RewardModel
 from penchant.learn.space import ItemSpace
 from penchant.learn.vectors import Rates
+from penchant.retrieve.rerank import Reranker
+from penchant.retrieve.search import Found, Retriever
 from penchant.session import Mode
+from penchant.types import Card, Embedder
 
 
 @dataclass(frozen=True)
@@ -24,12 +30,26 @@ class Arm:
         mode: of the loop.
         learner: makes the learner from the item space.
         reward: None: the one of the models.
+        retriever: makes what finds and scores the cards.
+        floor: least score of a note that is retrieved; None: that of the users' ``Conduct``.
     """
 
     name: str
     mode: Mode
     learner: Callable[[ItemSpace], Learner]
     reward: RewardModel | None = None
+    retriever: Callable[[Embedder, Reranker | None], Retriever] = Retriever
+    floor: float | None = None
+
+
+class MostRecent(Retriever):
+    """Scores cards by when the user last let them be known, whatever the message."""
+
+    def find(self, query: str, cards: Sequence[Card], vectors: NDArray[np.float32]) -> Found:
+        """Find the last cards."""
+        found = super().find(query, cards, vectors)
+        order = sorted(range(len(found.cards)), key=lambda place: found.cards[place].seen)
+        return replace(found, scores=np.argsort(order).astype(np.float64))
 
 
 def evidence_learner(space: ItemSpace) -> Learner:
@@ -54,6 +74,9 @@ PAPER = {
 
 ARMS = (
     *(Arm(mode, mode, evidence_learner) for mode in BASELINES),
+    Arm("most-recent", "rag", evidence_learner, retriever=MostRecent, floor=float("-inf")),
+    Arm("rag, no floor", "rag", evidence_learner, floor=float("-inf")),
     Arm("vars", "vars", evidence_learner),
+    Arm("vars, no floor", "vars", evidence_learner, floor=float("-inf")),
     *(Arm(name, "vars", partial(paper_learner, rates=rates)) for name, rates in PAPER.items()),
 )

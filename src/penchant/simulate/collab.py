@@ -9,6 +9,7 @@ last one, unless ``Conduct.keeps`` says otherwise. A user whose tenth message wa
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,10 +24,9 @@ from penchant.learn.space import ItemSpace
 from penchant.loop import Personalizer
 from penchant.memory.memory import Memory
 from penchant.prompt import sanitise
-from penchant.retrieve.search import Retriever
 from penchant.session import Settings
 from penchant.simulate.arms import Arm
-from penchant.simulate.hear import Hearing, Noise, prompt_lines, told
+from penchant.simulate.hear import HISTORY, Hearing, Noise, prompt_lines, told
 from penchant.simulate.models import Models
 from penchant.simulate.sensitivity import Regated
 from penchant.simulate.talk import Voice, ask, reply
@@ -35,6 +35,9 @@ from penchant.testing import MemoryStore
 from penchant.types import Embedder
 
 TOKENS_A_WORD = 1.3
+"""Tokens of a word, and of a Chinese or Japanese character: an estimate."""
+
+_CHARACTER = re.compile(r"[\u3040-\u30ff\u4e00-\u9fff]")
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,8 @@ class Played:
         timeout: whether the user gave up.
         tokens: of all that the user wrote.
         recall: of the rules that apply and that a conditional card says, the share in the first prompt; None: none.
-        notes: lines that the loop put into the first prompt.
+        precision: of the notes in the first prompt, the share that applies; None: there are none.
+        notes: lines of notes or of earlier conversations that the chat model reads in the first prompt.
     """
 
     user: str
@@ -90,6 +94,7 @@ class Played:
     timeout: bool
     tokens: float
     recall: float | None
+    precision: float | None
     notes: int
 
 
@@ -118,11 +123,11 @@ def live(
     loop = Personalizer(
         Memory(MemoryStore(), models.embedder, models.relate),
         hearing,
-        Retriever(models.embedder, models.reranker),
+        arm.retriever(models.embedder, models.reranker),
         learner,
         learner.watch(reward, models.embedder) if isinstance(learner, Regated) else reward,
         summarise=hearing.summarise,
-        settings=Settings(mode=arm.mode, floor=conduct.floor, background=False),
+        settings=Settings(mode=arm.mode, floor=conduct.floor if arm.floor is None else arm.floor, background=False),
     )
     played: list[Played] = []
     order = task_order(user, seed, sessions)
@@ -160,7 +165,7 @@ class _Talk:
         self._messages.append({"role": "assistant", "content": answer})
         self.loop.complete(self.user.id, self.name, answer)
         self.turns += 1
-        self.tokens += TOKENS_A_WORD * len(text.split())
+        self.tokens += TOKENS_A_WORD * len(_CHARACTER.sub(" x ", text).split())
         return prepared.messages
 
 
@@ -171,7 +176,8 @@ def _session(
     applicable = user.applicable(task)
     known = known_rules(talk.loop.memory, user.id, voice) & applicable
     given = talk.say(ask(task.text, before))
-    shown = {voice.notes.get(line.removeprefix("- ")) for line in prompt_lines(given)}
+    lines = prompt_lines(given)[-HISTORY:]
+    shown = [voice.notes.get(line.removeprefix("- ")) for line in lines if line.startswith("- ")]
     follows = told(given, voice)
     enforcements = 0
     while (violated := sorted(applicable - follows)) and talk.turns < conduct.turns:
@@ -196,8 +202,9 @@ def _session(
         turns=turns,
         timeout=bool(violated),
         tokens=talk.tokens,
-        recall=len(known & shown) / len(known) if known else None,
-        notes=len(prompt_lines(given)),
+        recall=len(known & set(shown)) / len(known) if known else None,
+        precision=sum(rule in applicable for rule in shown) / len(shown) if shown else None,
+        notes=len(lines),
     )
 
 

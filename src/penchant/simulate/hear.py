@@ -18,10 +18,10 @@ from penchant.prompt import CLOSE, OPEN, sanitise
 from penchant.simulate.talk import Voice, variants
 from penchant.types import Evidence, Extraction, Preference, Turn, note
 
-HISTORY = 40
+HISTORY = 200
 """Lines of earlier conversations that the chat model follows, the last ones (mode ``contextual``)."""
 
-SUMMARY = 12
+SUMMARY = 24
 """Most lines of a summary (mode ``reflection``), the last ones."""
 
 REWORDED = 0.3

@@ -9,9 +9,22 @@ from penchant.simulate.report import NO_VECTORS, OURS, RIVAL, SLICES, Report
 from penchant.simulate.style import StyleRow
 from penchant.simulate.write import STYLES, VIOLATIONS
 
-COLUMNS = ("enforcement turns", "user turns", "timeout", "user tokens", "Recall@J", "notes")
+COLUMNS = (
+    "enforcement turns",
+    "user turns",
+    "timeout",
+    "user tokens (estimate)",
+    "Recall@J",
+    "notes that apply",
+    "notes",
+)
 
-PICTURES = {"enforcements.png": "enforcement turns against the session's number", "recall.png": "Recall@J likewise"}
+PICTURES = {
+    "enforcements.png": "enforcement turns against the session's number",
+    "timeout.png": "sessions that the user gave up, likewise",
+    "tokens.png": "user tokens likewise",
+    "recall.png": "Recall@J likewise",
+}
 
 PUBLISHED_NORM = 0.0033
 """The paper's mean |z_L| after 60 sessions."""
@@ -49,6 +62,8 @@ def _header(report: Report) -> Iterator[str]:
     yield ""
     yield f"- date: {report.date}, penchant {report.version}"
     yield f"- command: `{report.command.replace('`', '')}`"
+    if report.took:
+        yield f"- took: {report.took}"
     yield f"- settings: {', '.join(f'{name} {value}' for name, value in report.settings.items())}"
     yield f"- models: {', '.join(f'{use} {name}' for use, name in report.models.items())}"
 
@@ -84,6 +99,8 @@ def _slices(report: Report) -> Iterator[str]:
 def _curves() -> Iterator[str]:
     yield "### Learning curves"
     yield ""
+    yield "Bands (vars, rag): 95% intervals over users. The ablation of the paper's vectors is in report.json only."
+    yield ""
     for name, title in PICTURES.items():
         yield f"![{title}]({name})"
 
@@ -101,7 +118,7 @@ def _vectors(report: Report) -> Iterator[str]:
 def _sensitivity(report: Report) -> Iterator[str]:
     yield "## Sensitivity of |z_L|"
     yield ""
-    yield "The paper's learner with the keyword reward, relative to the paper's own settings."
+    yield "The paper's learner with the keyword reward and the first seed, relative to the paper's own settings."
     yield ""
     rows = [
         (change.name, f"{change.norm:.4f}", _percent(change.change), _percent(change.published))
@@ -154,11 +171,15 @@ def _reading(report: Report) -> Iterator[str]:
     yield (
         f"- The extractor is an oracle that misses {1 - recall:.0%} of the wishes and invents some; reflection's"
         " summary hears as well as it does. Contextual reads the users' own words without a mistake, as far as"
-        " they are within the last lines of its prompt."
+        f" they are within the last {report.settings['lines of earlier conversations']:g} lines."
     )
     yield (
         "- The shipped reranker was trained on most of the profile users, their rules and tasks, which flatters rag and"
         " vars alike; a slice shows the others. It was not trained on collab users."
+    )
+    yield (
+        "- A note that does not apply costs nothing here, so that a floor can only lose; the arms without one part what"
+        " ranking brings from what the bonus lifts over the floor."
     )
     yield "- Users bring the same tasks again, in slightly other words: the slices part new tasks from old ones."
     yield "- Collab users have at most three rules, so that hardly anything has to be left out of a prompt."

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from penchant.simulate.collab import Played
 
 Floats = NDArray[np.float64]
-Metric = Literal["enforcements", "turns", "timeout", "tokens", "recall", "notes"]
+Metric = Literal["enforcements", "turns", "timeout", "tokens", "recall", "precision", "notes"]
 
-METRICS: tuple[Metric, ...] = ("enforcements", "turns", "timeout", "tokens", "recall", "notes")
+METRICS: tuple[Metric, ...] = ("enforcements", "turns", "timeout", "tokens", "recall", "precision", "notes")
 RESAMPLES = 2000
 LEAST_USERS = 5
 """Users below which a bootstrap interval says nothing, and is left out."""
@@ -44,21 +44,19 @@ def mean(sessions: Sequence[Played], metric: Metric) -> Estimate:
 
 
 def difference(first: Sequence[Played], second: Sequence[Played], metric: Metric) -> Estimate:
-    """Return the mean of the first minus that of the second, paired by the user."""
+    """Return the mean of the first minus that of the second, over the sessions in which both are defined."""
+    first, second = _defined_in_both(first, second, metric)
     users = _users([*first, *second])
     table = np.hstack([_sums(first, metric, users), _sums(second, metric, users)])
     return _estimate(table, lambda sums: _ratio(sums[..., :2]) - _ratio(sums[..., 2:]))
 
 
-def curve(sessions: Sequence[Played], metric: Metric) -> list[float | None]:
+def curve(sessions: Sequence[Played], metric: Metric) -> list[Estimate]:
     """Return the mean of a metric in each session, by its number."""
-    length = 1 + max((played.session for played in sessions), default=-1)
-    sums = np.zeros((length, 2))
+    by_number: list[list[Played]] = [[] for _ in range(1 + max((played.session for played in sessions), default=-1))]
     for played in sessions:
-        value = getattr(played, metric)
-        if value is not None:
-            sums[played.session] += float(value), 1
-    return [float(value) if np.isfinite(value) else None for value in _ratio(sums)]
+        by_number[played.session].append(played)
+    return [mean(some, metric) for some in by_number]
 
 
 def smooth(values: Sequence[float | None], width: int = 5) -> list[float]:
@@ -69,6 +67,17 @@ def smooth(values: Sequence[float | None], width: int = 5) -> list[float]:
         known = [value for value in near if value is not None]
         found.append(sum(known) / len(known) if known else float("nan"))
     return found
+
+
+def _defined_in_both(
+    first: Sequence[Played], second: Sequence[Played], metric: Metric
+) -> tuple[list[Played], list[Played]]:
+    """Return the sessions of the same user, seed and number in which both arms have the metric."""
+    defined = [
+        {(p.user, p.seed, p.session): p for p in each if getattr(p, metric) is not None} for each in (first, second)
+    ]
+    both = [key for key in defined[0] if key in defined[1]]
+    return [defined[0][key] for key in both], [defined[1][key] for key in both]
 
 
 def _users(sessions: Sequence[Played]) -> dict[str, int]:

@@ -10,7 +10,7 @@ from matplotlib.ticker import MaxNLocator
 
 from penchant.simulate.arms import PAPER
 from penchant.simulate.measure import Metric, smooth
-from penchant.simulate.report import Report
+from penchant.simulate.report import OURS, RIVAL, Report
 
 DPI = 120
 WIDTH = 5
@@ -29,6 +29,16 @@ def draw_enforcements(report: Report) -> Figure:
     return _draw(report, "enforcements", "turns in which a rule was enforced, a session")
 
 
+def draw_timeouts(report: Report) -> Figure:
+    """Draw the share of sessions that the user gave up against the session's number, by arm."""
+    return _draw(report, "timeout", "share of the sessions that the user gave up")
+
+
+def draw_tokens(report: Report) -> Figure:
+    """Draw what the user wrote against the session's number, by arm."""
+    return _draw(report, "tokens", "tokens that the user wrote, a session (estimate)")
+
+
 def draw_recall(report: Report) -> Figure:
     """Draw Recall@J against the session's number, by arm."""
     figure = _draw(report, "recall", "Recall@J of the known rules that apply")
@@ -38,6 +48,8 @@ def draw_recall(report: Report) -> Figure:
 
 PLOTS: Mapping[str, Callable[[Report], Figure]] = {
     "enforcements.png": draw_enforcements,
+    "timeout.png": draw_timeouts,
+    "tokens.png": draw_tokens,
     "recall.png": draw_recall,
 }
 """The plots by the names of their files."""
@@ -48,10 +60,15 @@ def _draw(report: Report, metric: Metric, label: str) -> Figure:
     axes = figure.subplots()
     styles = zip(cycle(_COLOURS), cycle(_LINES), strict=False)
     curves = [(name, values) for name, values in report.curves[metric].items() if name not in _UNDRAWN]
-    for (name, values), (colour, line) in zip(curves, styles, strict=False):
-        if any(value is not None for value in values):
-            numbers = range(1, len(values) + 1)
-            axes.plot(numbers, smooth(values, WIDTH), line, color=colour, linewidth=1.6, label=name)
+    for (name, estimates), (colour, line) in zip(curves, styles, strict=False):
+        values = [estimate.value for estimate in estimates]
+        if all(value is None for value in values):
+            continue
+        numbers = range(1, len(values) + 1)
+        axes.plot(numbers, smooth(values, WIDTH), line, color=colour, linewidth=1.6, label=name)
+        if name in (OURS, RIVAL):
+            low, high = (smooth([getattr(each, end) for each in estimates], WIDTH) for end in ("low", "high"))
+            axes.fill_between(numbers, low, high, color=colour, alpha=0.12, linewidth=0)
     axes.set(xlabel=f"session (running mean over {WIDTH})", ylabel=label)
     axes.set_ylim(bottom=0)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))

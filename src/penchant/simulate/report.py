@@ -12,6 +12,7 @@ import numpy as np
 import penchant
 from penchant.simulate.arms import BASELINES
 from penchant.simulate.collab import Life, Played
+from penchant.simulate.hear import HISTORY, SUMMARY
 from penchant.simulate.measure import METRICS, Estimate, Metric, curve, difference, mean
 from penchant.simulate.run import Plan, Results
 from penchant.simulate.sensitivity import Change, changes
@@ -34,7 +35,7 @@ SLICES: dict[str, Callable[[Played], bool]] = {
 }
 """The sessions of each part of the tables."""
 
-CURVES: tuple[Metric, ...] = ("enforcements", "recall")
+CURVES: tuple[Metric, ...] = ("enforcements", "timeout", "tokens", "recall")
 
 
 @dataclass(frozen=True)
@@ -60,24 +61,25 @@ class Difference:
 
 @dataclass(frozen=True)
 class Report:
-    """All that was measured; ``settings`` are those that the numbers depend on."""
+    """All that was measured; ``settings`` are those that the numbers depend on, ``took`` says in what time, on what."""
 
     schema: str
     date: str
     command: str
+    took: str
     version: str
     settings: Mapping[str, float | int | bool]
     models: Mapping[str, str]
     rows: tuple[Row, ...]
     differences: tuple[Difference, ...]
-    curves: Mapping[str, Mapping[str, Sequence[float | None]]]
+    curves: Mapping[str, Mapping[str, Sequence[Estimate]]]
     norms: Mapping[str, float]
     sensitivity: tuple[Change, ...]
     style: StyleResult | None
     notes: tuple[str, ...]
 
 
-def build_report(plan: Plan, results: Results, command: str) -> Report:
+def build_report(plan: Plan, results: Results, command: str, took: str = "") -> Report:
     """Measure what came of a simulation."""
     played = {name: sessions_of(lives) for name, lives in results.arms.items()}
     rows = tuple(_rows(played))
@@ -86,6 +88,7 @@ def build_report(plan: Plan, results: Results, command: str) -> Report:
         schema=SCHEMA,
         date=date.today().isoformat(),
         command=command,
+        took=took,
         version=penchant.__version__,
         settings=_settings(plan),
         models=results.models,
@@ -121,6 +124,8 @@ def _settings(plan: Plan) -> dict[str, float | int | bool]:
         "extractor recall": conduct.noise.recall,
         "extractor false": conduct.noise.false,
         "floor": math.exp(conduct.floor),
+        "lines of earlier conversations": HISTORY,
+        "lines of a summary": SUMMARY,
     }
 
 
@@ -133,9 +138,10 @@ def _rows(played: Mapping[str, Sequence[Played]]) -> Iterator[Row]:
 
 
 def _differences(played: Mapping[str, Sequence[Played]]) -> Iterator[Difference]:
-    """Yield ours minus every other arm, ours minus its rival in every slice, and the ablation of the vectors."""
+    """Yield ours minus every other arm, ours minus its rival in every slice, both without a floor, and the ablation."""
     pairs = [(OURS, other, part) for other in played if other != OURS for part in ("all",)]
     pairs += [(OURS, RIVAL, part) for part in SLICES if part != "all"]
+    pairs += [(f"{OURS}, no floor", f"{RIVAL}, no floor", part) for part in SLICES]
     pairs += [(name, NO_VECTORS, "all") for name in played if name.startswith("paper") and name != NO_VECTORS]
     for first, second, part in pairs:
         if first not in played or second not in played:
@@ -154,7 +160,9 @@ def _notes(rows: Sequence[Row], differences: Sequence[Difference]) -> Iterator[s
             continue
         ours, theirs = means[found.first], means[found.second]
         where = "" if found.slice == "all" else f" on {found.slice}"
-        if not found.estimate.is_clear:
+        if found.estimate.low is None:
+            said = f"{found.first} and {found.second}: too few users to tell"
+        elif not found.estimate.is_clear:
             said = f"{found.first} and {found.second} do not differ clearly"
         elif found.estimate.value > 0:
             simple = ", the simpler one," if found.second in BASELINES else ""

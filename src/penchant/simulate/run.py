@@ -8,7 +8,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from penchant.data.pairs import ProfileRule, RatedExchange
+from penchant.data.pairs import ProfileRule, RatedExchange, is_apart
 from penchant.data.synthesis import load_entries
 from penchant.learn.space import ItemSpace, fit_space
 from penchant.simulate.arms import ARMS, Arm
@@ -80,13 +80,14 @@ _Lives = list[tuple[str, Life]]
 
 
 def make_world(plan: Plan) -> World:
-    """Read the data.
+    """Read the data; of the reactions those that the shipped reader was not trained on.
 
     Raises:
         InputError: a file is missing or damaged, or there are not enough users.
     """
-    exchanges = load_entries(plan.data / "labelled" / "reactions.jsonl", RatedExchange)
-    return World(plan, tuple(load_users(plan.data, plan.users, plan.seed)), tuple(exchanges))
+    path = plan.data / "labelled" / "reactions.jsonl"
+    unseen = [exchange for exchange in load_entries(path, RatedExchange) if is_apart(exchange.id)]
+    return World(plan, tuple(load_users(plan.data, plan.users, plan.seed)), tuple(unseen))
 
 
 def run(world: World, load: Load, workers: int = 1, progress: Callable[[int], object] = lambda lives: None) -> Results:

@@ -1,7 +1,7 @@
 """How sensitive the paper's |z_L| is to the reward's and the gate's settings (paper, section 8).
 
-The paper's learner with the keyword reward runs once for each variant; the final |z_L|, mean over users and seeds, is
-compared with that of the paper's own settings.
+The paper's learner with the keyword reward runs once for each variant, with the first seed; the final |z_L|, mean over
+users, is compared with that of the paper's own settings.
 """
 
 from __future__ import annotations

@@ -40,7 +40,7 @@ PERSONAS = tuple(
     for language in LANGUAGES
     if (persona := Persona(limit, bullets, language)).rules
 )
-ARM_NAMES = ("vanilla", "vars", "paper")
+ARM_NAMES = ("vanilla", "all-memory", "rag", "vars", "paper")
 OTHERS = 8
 """Rules about other things in each memory."""
 

@@ -15,6 +15,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from penchant.data.entries import load_records
 from penchant.data.pairs import Profile, ProfileRule, is_apart
 from penchant.data.synthesis import load_entries
 from penchant.errors import InputError
@@ -126,7 +127,7 @@ def profile_users(folder: Path) -> list[User]:
     paths = sorted(folder.glob("train*.jsonl"))
     if not paths:
         raise InputError(f"{folder} has no train*.jsonl: name the data folder with --data")
-    profiles = [profile for path in paths for profile in load_entries(path, Profile)]
+    profiles = [profile for _, profile in load_records(paths, Profile)]
     return [
         User(
             id=profile.id,

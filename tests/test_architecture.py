@@ -48,6 +48,7 @@ MAY_IMPORT = {
         "prompt",
         "retrieve",
         "session",
+        "text",
         "types",
         "wiring",
     },

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import secrets
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -16,22 +17,39 @@ import openai
 
 from penchant.chat import astream, stream
 from penchant.consider import consider, consider_all
-from penchant.errors import InputError
+from penchant.errors import InputError, ModelError
 from penchant.extract.base import Extractor
 from penchant.extract.dialogue import numbered_turns
 from penchant.learn.base import Feedback, Learner
 from penchant.learn.reward import Exchange as Rated
-from penchant.learn.reward import RewardModel, heuristic_gate
+from penchant.learn.reward import Reward, RewardModel, heuristic_gate
 from penchant.memory.memory import Cards, Memory
 from penchant.memory.store import Changes
 from penchant.prompt import notes_block, transcript_block, with_block
 from penchant.retrieve.search import Retriever
-from penchant.session import SESSION, Exchange, Learned, Prepared, Session, Settings, Summarise
-from penchant.types import Evidence, Extraction, Source, Turn, utc_now
+from penchant.session import (
+    ENDED,
+    SESSION,
+    Ended,
+    Exchange,
+    Learned,
+    Prepared,
+    Session,
+    Settings,
+    Summarise,
+    ended,
+)
+from penchant.text import replace_surrogates
+from penchant.types import Extraction, Preference, Source, Turn, utc_now
 
 SUMMARY = "summary"
 SAID = "said"
-"""Names of what is kept of a user beside their cards and what the learner knows."""
+LIFE = "life"
+"""Names of what is kept of a user beside their cards and what the learner knows.
+
+``LIFE`` is drawn by chance when a user comes for the first time: what was begun for one who has been deleted since must
+not bring them back.
+"""
 
 
 class Personalizer:
@@ -87,21 +105,23 @@ class Personalizer:
         turns = [turn for _, turn in numbered_turns(messages)]
         if turns[-1].role != "user":
             raise InputError("messages: the last one must be the user's")
-        ask = turns[-1].content
+        ask = replace_surrogates(turns[-1].content)
+        estimate = cache(self._estimate)  # a judge is not asked again when another writer was faster
 
-        def decide(cards: Cards) -> tuple[Changes, tuple[Session, Exchange, float | None, str]]:
-            before = _session(cards, session)
-            reward, learned = self._react(before.last, session, ask, cards)
-            now = self._consider(before.turns, ask, cards, learned)
+        def decide(cards: Cards) -> tuple[Changes, tuple[bytes, Session, Exchange, float | None, str]]:
+            before, life = _session(cards, session), cards.snapshot.values.get(LIFE) or secrets.token_bytes(8)
+            reward, learned = self._react(before.last, session, ask, cards, estimate)
+            again = before.last is not None and not before.last.answer and before.last.ask == ask  # it was not answered
+            now = self._consider(before.turns - again, ask, cards, learned)
             said = (*before.said, ("user", ask)) if self.settings.mode in ("contextual", "reflection") else ()
-            after = before.model_copy(update={"turns": before.turns + 1, "last": now, "said": said})
-            values: dict[str, bytes | None] = {SESSION + session: after.dump()}
+            after = before.model_copy(update={"turns": now.turn + 1, "last": now, "said": said})
+            values: dict[str, bytes | None] = {SESSION + session: after.dump(), LIFE: life}
             if learned is not self._known(cards):
                 values[self._key] = learned
-            return Changes(values=values), (before, now, reward, self._block(now, cards))
+            return Changes(values=values), (life, before, now, reward, self._block(now, cards))
 
-        before, now, reward, block = self.memory.change(user, decide)
-        reading = self._start(partial(self._read, user, session, turns, before, now))
+        life, before, now, reward, block = self.memory.change(user, decide)
+        reading = self._start(partial(self._read, life, user, session, turns, before, now))
         return Prepared(with_block(messages, block), now.considered, reward, reading)
 
     def complete(self, user: str, session: str, reply: str) -> None:
@@ -111,8 +131,9 @@ class Personalizer:
             state = _session(cards, session)
             if state.last is None:
                 return None, None
-            said = (*state.said, ("assistant", reply)) if state.said else ()
-            after = state.model_copy(update={"last": state.last.model_copy(update={"answer": reply}), "said": said})
+            answer = replace_surrogates(reply)
+            said = (*state.said, ("assistant", answer)) if state.said else ()
+            after = state.model_copy(update={"last": state.last.model_copy(update={"answer": answer}), "said": said})
             return Changes(values={SESSION + session: after.dump()}), None
 
         self.memory.change(user, decide)
@@ -151,7 +172,10 @@ class Personalizer:
         return answer
 
     def why(self, user: str, session: str) -> Exchange | None:
-        """Return the last message of a session, what was considered for it and why; None: there was none."""
+        """Return the last message of a session, what was considered for it and why.
+
+        None: there was none, or the session is not among the last ``session.KEPT_ENDED`` that have ended.
+        """
         return why(self.memory, user, session)
 
     def rate(self, user: str, session: str, reward: float) -> None:
@@ -181,7 +205,7 @@ class Personalizer:
             state, values = _session(cards, session), cards.snapshot.values
             if not cards.snapshot.version:
                 return None, None
-            new: dict[str, bytes | None] = {SESSION + session: None}
+            new: dict[str, bytes | None] = {SESSION + session: None, **ended(values, session, state.last)}
             new[self._key] = self._learner.end_session(self._known(cards))
             if self.settings.mode == "contextual":
                 new[SAID] = json.dumps([*json.loads(values.get(SAID, b"[]")), *state.said]).encode()
@@ -192,10 +216,17 @@ class Personalizer:
         self.memory.change(user, decide)
 
     def reset_session(self, user: str, session: str) -> None:
-        """Forget the state of a session, as if it had not begun; the cards stay."""
+        """Forget the state of a session, as if it had not begun; the cards, and what is learned for long, stay."""
         self.flush()
-        if self.memory.read(user).snapshot.version:
-            self.memory.change(user, lambda _: (Changes(values={SESSION + session: None}), None))
+
+        def decide(cards: Cards) -> tuple[Changes | None, None]:
+            if not cards.snapshot.version:
+                return None, None
+            learned = self._learner.end_session(self._known(cards))
+            gone: dict[str, bytes | None] = dict.fromkeys((SESSION + session, ENDED + session))
+            return Changes(values={**gone, self._key: learned}), None
+
+        self.memory.change(user, decide)
 
     def reset_user(self, user: str) -> None:
         """Delete everything that is known of a user, for good."""
@@ -229,14 +260,31 @@ class Personalizer:
         done.set_result(read())
         return done
 
-    def _react(self, last: Exchange | None, session: str, ask: str, cards: Cards) -> tuple[float | None, bytes | None]:
+    def _estimate(self, rated: Rated) -> Reward | None:
+        """Return the reward of an answer; None: the model that estimates it fails."""
+        try:
+            return self._reward.estimate(rated)
+        except ModelError as error:
+            _log.warning("nothing is learned from a reaction: %s", error)
+            return None
+
+    def _react(
+        self,
+        last: Exchange | None,
+        session: str,
+        ask: str,
+        cards: Cards,
+        estimate: Callable[[Rated], Reward | None],
+    ) -> tuple[float | None, bytes | None]:
         """Return the reward that a message gives the last answer, and what the learner knows then."""
         state = self._known(cards)
         if last is None or not last.answer or self.settings.mode != "vars" or not self._is_ours(last):
             return None, state
         candidates, chosen = last.candidates(cards)
         reaction = self._retriever.embed(ask)
-        reward = self._reward.estimate(Rated(last.ask, last.answer, ask, float(candidates.query @ reaction)))
+        reward = estimate(Rated(last.ask, last.answer, ask, float(candidates.query @ reaction)))
+        if reward is None:
+            return None, state
         likest = max((candidates.vectors[chosen] @ np.array([candidates.query, reaction]).T).flat, default=0.0)
         gate = heuristic_gate(reward.value, float(likest)) if reward.gate is None else reward.gate
         return reward.value, self._learn(state, last, session, cards, reward=reward.value, gate=gate)
@@ -282,49 +330,79 @@ class Personalizer:
             return notes_block(values.get(SUMMARY, b"").decode().splitlines())
         return notes_block(item.note for item in exchange.considered if item.shown)
 
-    def _read(self, user: str, session: str, turns: Sequence[Turn], before: Session, now: Exchange) -> Learned:
+    def _read(
+        self, life: bytes, user: str, session: str, turns: Sequence[Turn], before: Session, now: Exchange
+    ) -> Learned:
         """Extract from a message, store the rules, and tell the learner which wishes the last answer lacked."""
         if self.settings.mode not in ("all-memory", "rag", "vars"):
             return Learned(Extraction())
-        extraction = self._extractor.extract(turns)
-        asked = [index for index, turn in enumerate(turns) if turn.role == "user"]
-        fresh = set(asked[-1 - (before.turns - before.read) :])  # with those that a crash left unread
-        found: list[tuple[Any, Evidence | None]] = list(
-            zip(extraction.preferences, extraction.evidence or (None,) * len(extraction.preferences), strict=True)
-        )
-        merged = []
-        for rule, evidence in found:
-            if evidence and evidence.turn not in fresh:
-                continue
-            text = evidence.text if evidence else turns[-1].content
-            merged.append(
-                self.memory.add(user, rule, Source(session=session, turns=(now.turn,), text=text, time=utc_now()))
-            )
-        wanted = frozenset(item.card.id for item in merged if item.outcome != "known" and not item.card.is_global)
+        read = max(before.read, _session(self.memory.read(user), session).read)
+        extraction, found = self._extract(turns, max(1, now.turn + 1 - read))
+        if not extraction.valid:
+            _log.warning("a message could not be read for preferences: %s", extraction.error)
+            return Learned(extraction)
 
-        def decide(cards: Cards) -> tuple[Changes, None]:
-            state = _session(cards, session)
-            values: dict[str, bytes | None] = {}
+        def is_here(cards: Cards) -> bool:
+            return cards.snapshot.values.get(LIFE) == life
+
+        merged = []
+        for rule, ago, text in found:
+            source = Source(session=session, turns=(now.turn - ago,), text=text, time=utc_now())
+            if added := self.memory.add_if(is_here, user, rule, source):
+                merged.append(added)
+        known = {item.card.id for item in merged if item.outcome == "known"}
+        wanted = frozenset(item.card.id for item in merged if not item.card.is_global) - known
+
+        def decide(cards: Cards) -> tuple[Changes | None, None]:
+            if not is_here(cards):
+                return None, None
+            state, values = _session(cards, session), dict[str, bytes | None]()
             if state.turns:
-                values[SESSION + session] = state.model_copy(update={"read": now.turn + 1}).dump()
-            if wanted and self.settings.mode == "vars":
+                values[SESSION + session] = state.model_copy(update={"read": max(state.read, now.turn + 1)}).dump()
+            there = wanted & {card.id for card in cards.active}
+            if there and self.settings.mode == "vars":
                 lacking = before.last or now
-                values[self._key] = self._learn(self._known(cards), lacking, session, cards, wanted=wanted)
+                values[self._key] = self._learn(self._known(cards), lacking, session, cards, wanted=there)
             return Changes(values=values), None
 
-        if extraction.valid:
-            self.memory.change(user, decide)
-        else:
-            _log.warning("a message could not be read for preferences: %s", extraction.error)
+        self.memory.change(user, decide)
         return Learned(extraction, tuple(merged))
+
+    def _extract(self, turns: Sequence[Turn], unread: int) -> tuple[Extraction, list[tuple[Preference, int, str]]]:
+        """Extract from a chat.
+
+        Args:
+            turns: up to the message that was prepared.
+            unread: the user's last turns that no reading has seen, with those that a crash left.
+
+        Returns:
+            The extraction, and those rules that rest on unread turns: each with how many turns of the user came
+            after it, and its words.
+        """
+        asked = [index for index, turn in enumerate(turns) if turn.role == "user"]
+        fresh = asked[-unread:]
+        extraction = self._extractor.extract(turns)
+        if extraction.preferences and not extraction.evidence and fresh[0]:
+            # which turns they rest on is not known: the unread ones alone, with the answer before them
+            extraction = self._extractor.extract(turns[fresh[0] - 1 :])
+        if not extraction.evidence:
+            return extraction, [(rule, 0, replace_surrogates(turns[-1].content)) for rule in extraction.preferences]
+        found = zip(extraction.preferences, extraction.evidence, strict=True)
+        return extraction, [
+            (rule, sum(index > evidence.turn for index in asked), replace_surrogates(evidence.text))
+            for rule, evidence in found
+            if evidence.turn in fresh
+        ]
 
 
 _log = logging.getLogger(__name__)
 
 
 def why(memory: Memory, user: str, session: str) -> Exchange | None:
-    """Return the last message of a session, what was considered for it and why; None: there was none."""
-    return _session(memory.read(user), session).last
+    """Return the last message of a session, what was considered for it and why; None: nothing is kept of it."""
+    cards = memory.read(user)
+    kept = cards.snapshot.values.get(ENDED + session)
+    return _session(cards, session).last or (Ended.model_validate_json(kept).last if kept else None)
 
 
 def _report(reading: Future[Learned]) -> None:

@@ -10,13 +10,13 @@ from typing import Any, Literal, Protocol, get_args
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
+from pydantic import AwareDatetime, BaseModel, ConfigDict
 
 from penchant.errors import InputError
 from penchant.learn.base import Candidates, Learner
 from penchant.memory.memory import Cards, Scrub
 from penchant.memory.merge import Merged
-from penchant.types import Extraction
+from penchant.types import Extraction, utc_now
 
 Mode = Literal["vanilla", "contextual", "all-memory", "reflection", "rag", "vars"]
 """What a chat model is given (paper, section 7): nothing; all that was ever said; every note; a summary of the
@@ -24,6 +24,12 @@ sessions; the notes that are retrieved; those, ranked by what was learned of the
 
 SESSION = "session:"
 """Before a session's name, the name of what is kept of it."""
+
+ENDED = "ended:"
+"""Before a session's name, the name of what is kept of it once it has ended."""
+
+KEPT_ENDED = 8
+"""Ended sessions whose last message can still be explained."""
 
 NOTES = 3
 """Most conditional notes in a prompt [J]."""
@@ -98,16 +104,41 @@ class Session(_Value):
         return self.model_dump_json().encode()
 
 
-def scrubber(learner: Learner) -> Scrub:
-    """Return what takes deleted cards out of what a learner knows, and out of the sessions that considered them."""
+class Ended(_Value):
+    """The last message of a session that has ended, kept so that it can still be explained."""
+
+    time: AwareDatetime
+    last: Exchange
+
+    def dump(self) -> bytes:
+        """Return it as the memory keeps it."""
+        return self.model_dump_json().encode()
+
+
+def ended(values: Mapping[str, bytes], session: str, last: Exchange | None) -> dict[str, bytes | None]:
+    """Return what to write when a session ends: its last message, and the oldest ones of others go."""
+    if last is None:
+        return {}
+    kept = {name: Ended.model_validate_json(value).time for name, value in values.items() if name.startswith(ENDED)}
+    kept.pop(ENDED + session, None)
+    gone = sorted(kept, key=lambda name: kept[name])[: max(0, len(kept) - KEPT_ENDED + 1)]
+    new: dict[str, bytes | None] = dict.fromkeys(gone)
+    return {**new, ENDED + session: Ended(time=utc_now(), last=last).dump()}
+
+
+def scrubber(*learners: Learner) -> Scrub:
+    """Return what takes deleted cards out of what learners know, and out of the sessions that considered them."""
+    known = {learner.name: learner for learner in learners}
 
     def scrub(values: Mapping[str, bytes], deleted: frozenset[str]) -> dict[str, bytes | None]:
         changed: dict[str, bytes | None] = {}
         for name, value in values.items():
-            if name.startswith(learner.name + ":"):
+            if learner := known.get(name.partition(":")[0]):
                 changed[name] = learner.forget(value, deleted)
             elif name.startswith(SESSION):  # the message may hold the very words
                 changed[name] = Session.model_validate_json(value).model_copy(update={"last": None}).dump()
+            elif name.startswith(ENDED):
+                changed[name] = None
         return changed
 
     return scrub

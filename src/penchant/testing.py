@@ -103,7 +103,10 @@ class MemoryStore:
     def delete_user(self, user: str) -> bool:
         """Delete all that is stored of a user; say whether there was anything."""
         with self._lock:
-            return self._users.pop(_checked(user), None) is not None
+            there = self._users.pop(_checked(user), None) is not None
+            if not self._users:
+                self._shared.clear()
+            return there
 
     def users(self) -> Iterator[str]:
         """Yield the ids of users, sorted."""
@@ -129,10 +132,16 @@ class MemoryStore:
         with self._lock:
             return self._shared.get(name)
 
-    def share(self, name: str, value: bytes) -> None:
-        """Keep a value that belongs to no user."""
+    def share(self, name: str, value: bytes, before: bytes | None) -> bool:
+        """Keep a value that belongs to no user, if it still is ``before``; say whether it was."""
         with self._lock:
+            if self._shared.get(name) != before:
+                return False
             self._shared[name] = value
+            return True
+
+    def forget(self) -> None:
+        """Do nothing: what was deleted is nowhere."""
 
     def close(self) -> None:
         """Let go of nothing: what is stored stays."""

@@ -37,7 +37,12 @@ RewardName = Literal["reader", "keywords", "judge"]
 FLOOR = math.log(0.3)
 """Least log-probability, bonus included, of a note that the embedded reranker lets into a prompt."""
 
-SPACES = "item-spaces"
+SPACES = "item-spaces:"
+"""Before an embedding model's name, the name of its item spaces."""
+
+LEAST = 32
+"""Fewest cards that an item space is fitted on: of very few, its mean and its rows would tell the embeddings."""
+
 SAMPLE = 4096
 """Most cards that an item space is fitted on."""
 
@@ -97,7 +102,7 @@ def load_personalizer(
     chosen = _learner(learner, store, embedding)
     default = default_settings() if reranker == "embedded" else Settings()
     return Personalizer(
-        Memory(store, embedding, partial(_relate, reader), scrubber(chosen)),
+        Memory(store, embedding, partial(_relate, reader), scrubber(EvidenceLearner(), chosen)),
         extractor or Extractor.load(),
         Retriever(embedding, _reranker(reranker, reader)),
         chosen,
@@ -144,15 +149,19 @@ def fitted_spaces(store: Store, embedder: Embedder) -> list[ItemSpace]:
 
     What users learned in an older space stays valid: ``learn.space.rotate`` moves it.
     """
-    spaces, fitted = _read_spaces(store.shared(SPACES))
-    if not spaces:
-        spaces = [first_coordinates(embedder.embed(["a text"]).shape[1])]
-    sample = store.sample_vectors(embedder.name, min(SAMPLE, max(2, 2 * fitted)))
-    if len(sample) >= max(2, 2 * fitted) and fitted < SAMPLE:
+    name = SPACES + embedder.name
+    while True:
+        kept = store.shared(name)
+        spaces, fitted = _read_spaces(kept)
+        if not spaces:
+            spaces = [first_coordinates(embedder.embed(["a text"]).shape[1])]
+        wanted = max(LEAST, 2 * fitted)
+        if fitted >= SAMPLE or len(store.sample_vectors(embedder.name, min(SAMPLE, wanted))) < min(SAMPLE, wanted):
+            return spaces
         sample = store.sample_vectors(embedder.name, SAMPLE)
         spaces.append(fit_space(sample, len(spaces[0].rows)))
-        store.share(SPACES, _write_spaces(spaces, len(sample)))
-    return spaces
+        if store.share(name, _write_spaces(spaces, len(sample)), kept):
+            return spaces
 
 
 def _write_spaces(spaces: Sequence[ItemSpace], fitted: int) -> bytes:

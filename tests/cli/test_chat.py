@@ -52,7 +52,9 @@ def test_a_wish_is_learned_used_explained_and_forgotten(path: Path) -> None:
     assert "note: When writing Python code, use tabs." in second
     assert "no longer: When writing Python code, use tabs." in second
     assert "replaced: When writing Python code, use spaces." in second
-    third = talk(path, "/forget 0", "/memory", "/help", "/quit", "never said")
+    third = talk(path, "/forget", "/forget 0", "/memory", "/help", "/quit", "never said")
+    assert "give a card: its id" in third
+    assert "forgotten: When writing Python code, use spaces." in third
     assert "nothing yet" in third
     assert "/forget CARD" in third
 

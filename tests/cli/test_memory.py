@@ -9,6 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from penchant.cli import app
+from tests.memory.conftest import rule, source
 from tests.test_loop import Chat, build
 
 RUN = CliRunner()
@@ -87,6 +88,15 @@ def test_export_and_import(file: Path, tmp_path: Path) -> None:
     assert again.read_text(encoding="utf-8") == good.splitlines(keepends=True)[0]
 
 
+def test_other_line_breaks_in_texts_survive(tmp_path: Path) -> None:
+    with build(tmp_path / "memory.db") as loop:
+        loop.memory.add("ann", rule("use\u2028tabs\x85and\u2029spaces"), source(0, text="a\u2028b"))
+    penchant("memory", "export", "-o", tmp_path / "all.jsonl", "--memory", tmp_path / "memory.db")
+    assert penchant("memory", "import", tmp_path / "all.jsonl", "--memory", tmp_path / "other.db") == "ann\n"
+    (tmp_path / "bad.jsonl").write_bytes(b"\xff\xfe\n" + b"[" * 100_000 + b"\n")
+    penchant("memory", "import", tmp_path / "bad.jsonl", "--memory", tmp_path / "other.db", code=3)
+
+
 @pytest.mark.parametrize(
     ("args", "message"),
     [
@@ -95,6 +105,7 @@ def test_export_and_import(file: Path, tmp_path: Path) -> None:
         (("pin", "ann", "0"), "2 cards|3 cards"),
         (("delete", "nobody", "0"), "0 cards of 'nobody'"),
         (("list", ""), "give an id that is not empty"),
+        (("delete", "ann", ""), "give a card: its id"),
     ],
 )
 def test_errors_say_what_to_do(file: Path, args: tuple[str, ...], message: str) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from datetime import timedelta
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from penchant import InputError, Preference
+from penchant import InputError, ModelError, Preference
 from penchant.memory.memory import Memory
 from penchant.memory.merge import STRENGTH
 from penchant.memory.sqlite import SQLiteStore
@@ -141,6 +143,7 @@ def test_export_and_import_lose_nothing(memory: Memory, store: SQLiteStore) -> N
         ({"vectors": {"nobody": "AAAAAA=="}}, "a vector has no card"),
         ({"values": {"z": "no base64!"}}, "this export is damaged"),
         ({"user": "eve"}, "another user's"),
+        ({"embedder": 7}, "the embedder has no name"),
     ],
 )
 def test_a_damaged_export_stores_nothing(memory: Memory, damage: dict[str, object], message: str) -> None:
@@ -150,6 +153,56 @@ def test_a_damaged_export_stores_nothing(memory: Memory, damage: dict[str, objec
     with pytest.raises(InputError, match=message):
         memory.load(record)
     assert list(memory.users()) == []
+
+
+def test_vectors_that_do_not_fit_each_other_are_not_imported(memory: Memory) -> None:
+    memory.add("ann", rule("use tabs"), source(0))
+    memory.add("ann", rule("keep short"), source(1))
+    record = memory.export("ann")
+    memory.delete_user("ann")
+    first = next(iter(record["vectors"]))
+    for bad, message in ((b"\0" * 8, "all of one length"), (b"\xff" * 4 * 64, "no number")):
+        damaged = record | {"vectors": record["vectors"] | {first: base64.b64encode(bad).decode()}}
+        with pytest.raises(InputError, match=message):
+            memory.load(damaged)
+    assert list(memory.users()) == []
+
+
+def test_an_import_of_another_embedders_vectors_is_embedded_again(memory: Memory, tmp_path: Path) -> None:
+    memory.add("ann", rule("use tabs"), source(0))
+    other = Memory(SQLiteStore(tmp_path / "other.db"), WordEmbedder("other", 16), relate)
+    other.load(memory.export("ann"))
+    assert other.read("ann").vectors.shape == (1, 16)
+    assert other.add("ann", rule("use tabs all day"), source(1)).outcome == "strengthened"
+
+
+def test_looking_and_deleting_need_no_embedder(memory: Memory, store: SQLiteStore) -> None:
+    class Missing:
+        name = "missing"
+
+        def embed(self, texts: list[str]) -> np.ndarray:
+            raise ModelError("no network")
+
+    memory.add("ann", rule("use tabs"), source(0))
+    looking = Memory(store, Missing(), None)  # type: ignore[arg-type]
+    (card,) = looking.cards("ann")
+    looking.pin("ann", card.id)
+    assert looking.export("ann")["cards"]
+    looking.delete("ann", card.id)
+    assert memory.cards("ann") == ()
+
+
+def test_history_is_found_in_whatever_order_cards_superseded_each_other(memory: Memory) -> None:
+    def never(new: Preference, old: list[Preference]) -> np.ndarray:
+        return np.array([[0.0, 0.0, 1.0]] * len(old))
+
+    memory.add("ann", rule("use tabs"), source(0))
+    Memory(memory._store, WordEmbedder(), never).add("ann", rule("use spaces"), source(1))  # type: ignore[arg-type]
+    memory.add("ann", rule("use tabs"), source(2))  # the older card supersedes the newer
+    last = memory.add("ann", rule("use yaks"), source(3)).card
+    assert [card.rule.action for card in memory.history("ann", last.id)] == ["use tabs", "use spaces", "use yaks"]
+    memory.delete("ann", last.id)
+    assert memory.read("ann").snapshot.cards == ()
 
 
 def test_two_memories_see_each_others_changes(store: SQLiteStore) -> None:

@@ -117,6 +117,24 @@ def test_deletion_waits_for_readers_and_says_so_if_they_stay(
     assert b"use tabs" not in content(store.path)
 
 
+def test_a_card_whose_deletion_was_not_finished_can_be_deleted_again(
+    store: SQLiteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    memory = Memory(store, WordEmbedder())
+    card = memory.add("ann", rule("say xylophone"), source(0)).card
+    reader = sqlite3.connect(store.path, isolation_level=None)
+    reader.execute("BEGIN")
+    reader.execute("SELECT * FROM cards").fetchall()
+    monkeypatch.setattr("penchant.memory.sqlite.PATIENCE", 0.05)
+    with pytest.raises(StoreError, match="a reader keeps the log in use"):
+        memory.delete("ann", card.id)
+    reader.close()
+    assert b"xylophone" in content(store.path)
+    with pytest.raises(InputError, match="no card"):
+        Memory(SQLiteStore(store.path), WordEmbedder()).delete("ann", card.id)
+    assert b"xylophone" not in content(store.path)
+
+
 def test_a_store_of_a_newer_version_is_left_alone(store: SQLiteStore) -> None:
     store.close()
     connection = sqlite3.connect(store.path)
@@ -244,10 +262,18 @@ def test_a_sample_is_spread_over_users(store: SQLiteStore) -> None:
 
 def test_shared_values(store: SQLiteStore) -> None:
     assert store.shared("space") is None
-    store.share("space", b"one")
-    store.share("space", b"two")
+    assert store.share("space", b"one", None)
+    assert store.share("space", b"two", b"one")
+    assert not store.share("space", b"three", b"one")
     assert SQLiteStore(store.path).shared("space") == b"two"
     assert list(store.users()) == []
+    memory = Memory(store, WordEmbedder())
+    for user in ("ann", "bob"):
+        memory.add(user, rule("use tabs"), source(0))
+    memory.delete_user("ann")
+    assert store.shared("space") == b"two"
+    memory.delete_user("bob")  # they are made of users' vectors
+    assert store.shared("space") is None
 
 
 def test_ids_sort_by_time() -> None:

@@ -81,8 +81,9 @@ def test_values_are_set_changed_and_deleted(store: Store) -> None:
     version = store.write("ann", 0, Changes(values={"a": b"1", "b": b"2", "c": None}))
     store.write("ann", version, Changes(values={"a": b"3", "b": None}))
     assert dict(store.read("ann", "m").values) == {"a": b"3"}
-    store.share("a", b"all")
-    store.share("a", b"ours")
+    assert store.share("a", b"all", None)
+    assert store.share("a", b"ours", b"all")
+    assert not store.share("a", b"late", b"all")
     assert (store.shared("a"), store.shared("b")) == (b"ours", None)
 
 

@@ -94,8 +94,11 @@ def _turn(loop: Personalizer, answer: Answer, user: str, session: str, messages:
         return
     sys.stdout.write("\n")
     messages.append({"role": "assistant", "content": reply})
-    loop.complete(user, session, reply)
-    _print_learned(prepared.learned.result())
+    try:
+        loop.complete(user, session, reply)
+        _print_learned(prepared.learned.result())
+    except PenchantError as error:
+        _console.print(plain(str(error), "red"))
 
 
 def _print_learned(learned: Learned) -> None:
@@ -117,7 +120,9 @@ def _command(loop: Personalizer, user: str, session: str, said: str) -> None:
         exchange = loop.why(user, session)
         _console.print(table_of(exchange) if exchange else "[dim]nothing yet[/dim]")
     elif name == "/forget":
-        loop.memory.delete(user, find_card(loop.memory, user, rest.strip()))
+        card = loop.memory.card(user, find_card(loop.memory, user, rest.strip()))
+        loop.memory.delete(user, card.id)
+        _console.print(plain(f"  forgotten: {card.note}", "green"))
     elif name in ("/good", "/bad"):
         loop.rate(user, session, 1.0 if name == "/good" else -1.0)
     else:

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from penchant.cli.output import Sink, plain
-from penchant.errors import InputError
+from penchant.errors import InputError, PenchantError
 from penchant.memory.memory import Memory
 from penchant.types import Card
 
@@ -158,14 +158,14 @@ def import_(
     """
     opened = _open(file)
     failed = False
-    lines = sys.stdin if str(source) == "-" else source.read_text(encoding="utf-8").splitlines()
-    for number, line in enumerate(lines, 1):
-        if line.strip():
-            try:
-                typer.echo(opened.load(_record(line)))
-            except InputError as error:
-                typer.echo(f"penchant: {source}:{number}: {error}", err=True)
-                failed = True
+    with sys.stdin.buffer if str(source) == "-" else source.open("rb") as lines:  # other line breaks may stand in texts
+        for number, line in enumerate(lines, 1):
+            if line.strip():
+                try:
+                    typer.echo(opened.load(_record(line)))
+                except PenchantError as error:
+                    typer.echo(f"penchant: {source}:{number}: {error}", err=True)
+                    failed = True
     if failed:
         raise typer.Exit(3)
 
@@ -176,10 +176,10 @@ def _open(file: Path | None) -> Memory:
     return open_memory(file)
 
 
-def _record(line: str) -> Any:
+def _record(line: bytes) -> Any:
     try:
         return json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"this line is no JSON: {error}") from error
 
 
@@ -187,8 +187,10 @@ def find_card(opened: Memory, user: str, start: str) -> str:
     """Return the id of the one card that begins so; one in use goes before those it took the place of.
 
     Raises:
-        InputError: there is none, or more than one.
+        InputError: nothing is given, or there is none, or more than one.
     """
+    if not start:
+        raise InputError("give a card: its id, or how it begins")
     cards = opened.read(user).snapshot.cards
     found = [card.id for card in cards if card.id.startswith(start)]
     active = [card.id for card in cards if card.is_active and card.id.startswith(start)]

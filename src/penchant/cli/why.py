@@ -28,7 +28,10 @@ def why(
 
     exchange = explain(open_memory(file), user, session)
     if exchange is None:
-        typer.echo(f"session {session!r} of {user!r} is not open: there is nothing to explain", err=True)
+        typer.echo(
+            f"session {session!r} of {user!r} is not known, or ended too long ago: there is nothing to explain",
+            err=True,
+        )
         raise typer.Exit(1)
     if as_json:
         typer.echo(exchange.model_dump_json())

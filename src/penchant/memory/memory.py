@@ -7,7 +7,8 @@ import json
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import cached_property
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
@@ -38,21 +39,44 @@ class Scrub(Protocol):
         """Return the values that change; None deletes one."""
 
 
-@dataclass(frozen=True)
 class Cards:
     """A user's memory at one moment.
 
     Args:
         snapshot: as it is stored.
-        active: the cards that may be retrieved, oldest first.
-        vectors: of their notes, shape (cards, dimensions).
-        unsaved: those vectors that the store lacks, by the card's id.
+        embedder: embeds the notes whose vectors the store lacks, once vectors are asked for.
     """
 
-    snapshot: Snapshot
-    active: tuple[Card, ...]
-    vectors: NDArray[np.float32]
-    unsaved: Mapping[str, NDArray[np.float32]]
+    def __init__(self, snapshot: Snapshot, embedder: Embedder) -> None:
+        self.snapshot, self._embedder = snapshot, embedder
+        self._matrix: NDArray[np.float32] | None = None
+        self.unsaved: Mapping[str, NDArray[np.float32]] = {}
+        """Vectors that were computed because the store lacks them, by the card's id."""
+
+    @cached_property
+    def active(self) -> tuple[Card, ...]:
+        """The cards that may be retrieved, oldest first."""
+        return tuple(card for card in self.snapshot.cards if card.is_active)
+
+    @property
+    def vectors(self) -> NDArray[np.float32]:
+        """The vectors of the active cards' notes, shape (cards, dimensions)."""
+        if self._matrix is None:
+            missing = [card for card in self.active if card.id not in self.snapshot.vectors]
+            if missing:  # they were embedded by another model
+                new = self._embedder.embed([card.note for card in missing])
+                self.unsaved = dict(zip((card.id for card in missing), new, strict=True))
+            known = {**self.snapshot.vectors, **self.unsaved}
+            rows = [known[card.id] for card in self.active]
+            self._matrix = np.stack(rows) if rows else np.zeros((0, 0), np.float32)
+        return self._matrix
+
+    def after(self, snapshot: Snapshot) -> Cards:
+        """Return the memory after a write; what was computed stays if the cards did."""
+        new = Cards(snapshot, self._embedder)
+        if snapshot.cards is self.snapshot.cards and not self.unsaved:  # as in most turns
+            new._matrix = self._matrix
+        return new
 
 
 class Memory:
@@ -80,7 +104,7 @@ class Memory:
             if cached and cached.snapshot.version == version:
                 self._cache.move_to_end(user)
                 return cached
-        return self._keep(user, self._store.read(user, self._embedder.name))
+        return self._keep(user, Cards(self._store.read(user, self._embedder.name), self._embedder))
 
     def change(self, user: str, decide: Callable[[Cards], tuple[Changes | None, _Result]]) -> _Result:
         """Read, decide and write; decide again if another writer was faster.
@@ -106,21 +130,34 @@ class Memory:
                 version = self._store.write(user, cards.snapshot.version, changes)
             except ConflictError:
                 continue
-            self._keep(user, _changed(cards.snapshot, version, changes), cards)
+            if changes.vectors and changes.model != self._embedder.name:
+                self._drop(user)
+            else:
+                self._keep(user, cards.after(_changed(cards.snapshot, version, changes)))
             return result
         raise ConflictError(f"others wrote to this user's memory {TRIES} times in a row: try again")
 
     def add(self, user: str, rule: Preference, source: Source) -> Merged:
         """Add a rule: as a new card, by strengthening one, or by superseding what it contradicts."""
         vector = self._embedder.embed([note(rule)])[0]
+        return self.change(user, lambda cards: self._added(cards, user, rule, source, vector))
 
-        def decide(cards: Cards) -> tuple[Changes | None, Merged]:
-            merged = merge(user, rule, source, vector, cards.active, cards.vectors, self._relate)
-            new = {merged.card.id: vector} if merged.outcome in ("added", "replaced") else {}
-            changes = Changes(cards=merged.changed, vectors=new, model=self._embedder.name)
-            return (changes if merged.changed else None), merged
+    def add_if(self, allowed: Callable[[Cards], bool], user: str, rule: Preference, source: Source) -> Merged | None:
+        """Add a rule if the memory, at the moment of the write, allows it; else return None."""
+        vector = self._embedder.embed([note(rule)])[0]
+
+        def decide(cards: Cards) -> tuple[Changes | None, Merged | None]:
+            return self._added(cards, user, rule, source, vector) if allowed(cards) else (None, None)
 
         return self.change(user, decide)
+
+    def _added(
+        self, cards: Cards, user: str, rule: Preference, source: Source, vector: NDArray[np.float32]
+    ) -> tuple[Changes | None, Merged]:
+        merged = merge(user, rule, source, vector, cards.active, cards.vectors, self._relate)
+        new = {merged.card.id: vector} if merged.outcome in ("added", "replaced") else {}
+        changes = Changes(cards=merged.changed, vectors=new, model=self._embedder.name)
+        return (changes if merged.changed else None), merged
 
     def cards(self, user: str) -> tuple[Card, ...]:
         """Return a user's active cards, oldest first."""
@@ -180,6 +217,7 @@ class Memory:
 
         Raises:
             InputError: this user has no such card.
+            StoreError: it is deleted, but its bytes are still in a file that somebody reads: delete it again.
         """
 
         def decide(cards: Cards) -> tuple[Changes, None]:
@@ -187,14 +225,18 @@ class Memory:
             values = self._scrub(cards.snapshot.values, frozenset(gone)) if self._scrub else {}
             return Changes(deleted=gone, values=values), None
 
-        self.change(user, decide)
+        try:
+            self.change(user, decide)
+        except InputError:
+            self._store.forget()  # an earlier deletion may not have come so far
+            raise
 
     def delete_user(self, user: str) -> bool:
         """Delete all that is known of a user, for good; say whether there was anything."""
-        there = self._store.delete_user(user)
-        with self._lock:
-            self._cache.pop(user, None)
-        return there
+        try:
+            return self._store.delete_user(user)
+        finally:
+            self._drop(user)
 
     def users(self) -> Iterator[str]:
         """Yield the users of whom anything is stored."""
@@ -228,28 +270,18 @@ class Memory:
         self.change(user, decide)
         return user
 
-    def _keep(self, user: str, snapshot: Snapshot, before: Cards | None = None) -> Cards:
-        cards = self._cards(snapshot, before)
+    def _keep(self, user: str, cards: Cards) -> Cards:
         with self._lock:
             self._cache[user] = cards
             self._cache.move_to_end(user)
-            total = sum(len(kept.snapshot.cards) for kept in self._cache.values())
+            total = sum(1 + len(kept.snapshot.cards) for kept in self._cache.values())
             while total > CACHED_CARDS and len(self._cache) > 1:
-                total -= len(self._cache.popitem(last=False)[1].snapshot.cards)
+                total -= 1 + len(self._cache.popitem(last=False)[1].snapshot.cards)
         return cards
 
-    def _cards(self, snapshot: Snapshot, before: Cards | None) -> Cards:
-        if before and not before.unsaved and snapshot.cards is before.snapshot.cards:  # as in most turns
-            return replace(before, snapshot=snapshot)
-        active = tuple(card for card in snapshot.cards if card.is_active)
-        missing = [card for card in active if card.id not in snapshot.vectors]
-        unsaved: dict[str, NDArray[np.float32]] = {}
-        if missing:  # the cards were embedded by another model
-            new = self._embedder.embed([card.note for card in missing])
-            unsaved = dict(zip((card.id for card in missing), new, strict=True))
-        vectors = {**snapshot.vectors, **unsaved}
-        matrix = np.stack([vectors[card.id] for card in active]) if active else np.zeros((0, 0), np.float32)
-        return Cards(replace(snapshot, vectors=vectors), active, matrix, unsaved)
+    def _drop(self, user: str) -> None:
+        with self._lock:
+            self._cache.pop(user, None)
 
 
 def _changed(snapshot: Snapshot, version: int, changes: Changes) -> Snapshot:
@@ -273,10 +305,10 @@ def _find(cards: Cards, card: str) -> Card:
 
 
 def _history(cards: Cards, card: str) -> list[Card]:
-    chain = {_find(cards, card).id}
-    for old in reversed(cards.snapshot.cards):
-        if old.superseded_by in chain:
-            chain.add(old.id)
+    chain, size = {_find(cards, card).id}, 0
+    while len(chain) > size:
+        size = len(chain)
+        chain |= {old.id for old in cards.snapshot.cards if old.superseded_by in chain}
     return [old for old in cards.snapshot.cards if old.id in chain]
 
 
@@ -309,6 +341,10 @@ def _parse(record: Mapping[str, Any]) -> tuple[str, Changes]:
         raise InputError(f"cards: {first_fault(error, 'card')}") from error
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(f"this export is damaged ({type(error).__name__}: {error}): export again") from error
+    if not isinstance(embedder, str) or len({len(vector) for vector in vectors.values()}) > 1:
+        raise InputError("vectors: they are not all of one length, or the embedder has no name: export again")
+    if not all(np.isfinite(vector).all() for vector in vectors.values()):
+        raise InputError("vectors: one holds what is no number: export again")
     ids = {card.id for card in cards}
     if len(ids) < len(cards) or any(card.user != user for card in cards) or not set(vectors) <= ids:
         raise InputError("cards: an id is there twice, a card is another user's, or a vector has no card")

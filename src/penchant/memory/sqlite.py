@@ -118,7 +118,7 @@ class SQLiteStore:
                 [(key, name) for name, value in changes.values.items() if value is None],
             )
         if changes.deleted:
-            self._forget()
+            self.forget()
         return int(new)
 
     def delete_user(self, user: str) -> bool:
@@ -126,7 +126,8 @@ class SQLiteStore:
         check_user(user)
         with self._translate(), self._transaction("IMMEDIATE") as connection:
             there = connection.execute("DELETE FROM users WHERE id = ?", (user,)).rowcount > 0
-        self._forget()
+            connection.execute("DELETE FROM shared_values WHERE NOT EXISTS (SELECT 1 FROM users)")
+        self.forget()
         return there
 
     def users(self) -> Iterator[str]:
@@ -163,10 +164,14 @@ class SQLiteStore:
             row = self._connection().execute("SELECT value FROM shared_values WHERE name = ?", (name,)).fetchone()
         return row[0] if row else None
 
-    def share(self, name: str, value: bytes) -> None:
-        """Keep a value that belongs to no user."""
+    def share(self, name: str, value: bytes, before: bytes | None) -> bool:
+        """Keep a value that belongs to no user, if it still is ``before``; say whether it was."""
         with self._translate(), self._transaction("IMMEDIATE") as connection:
+            row = connection.execute("SELECT value FROM shared_values WHERE name = ?", (name,)).fetchone()
+            if (row[0] if row else None) != before:
+                return False
             connection.execute("INSERT OR REPLACE INTO shared_values (name, value) VALUES (?, ?)", (name, value))
+            return True
 
     def close(self) -> None:
         """Close every connection; the store opens again when it is used again."""
@@ -213,8 +218,8 @@ class SQLiteStore:
             raise StoreError(f"{self.path}: {error}{_remedy(str(error))}") from error
 
     def _migrate(self, connection: sqlite3.Connection) -> None:
-        owner = connection.execute("PRAGMA application_id").fetchone()[0]
         empty = not connection.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchone()
+        owner = connection.execute("PRAGMA application_id").fetchone()[0]  # second: another process may migrate now
         if owner != APPLICATION and not empty:
             raise StoreError(f"{self.path} is the database of another program: give another path")
         if empty:
@@ -234,7 +239,7 @@ class SQLiteStore:
                 connection.execute(f"PRAGMA user_version = {number}")
             connection.execute(f"PRAGMA application_id = {APPLICATION}")
 
-    def _forget(self) -> None:
+    def forget(self) -> None:
         """Move the write-ahead log into the file and empty it: it still holds what was deleted."""
         until = time.monotonic() + PATIENCE
         with self._translate():

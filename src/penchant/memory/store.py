@@ -75,7 +75,10 @@ class Store(Protocol):
         """
 
     def delete_user(self, user: str) -> bool:
-        """Delete all that is stored of a user, beyond recovery; say whether there was anything."""
+        """Delete all that is stored of a user, beyond recovery; say whether there was anything.
+
+        With the last user, shared values go too.
+        """
 
     def users(self) -> Iterator[str]:
         """Yield the users of whom anything is stored, in order of their ids."""
@@ -86,8 +89,11 @@ class Store(Protocol):
     def shared(self, name: str) -> bytes | None:
         """Return a value that belongs to no user."""
 
-    def share(self, name: str, value: bytes) -> None:
-        """Keep a value that belongs to no user."""
+    def share(self, name: str, value: bytes, before: bytes | None) -> bool:
+        """Keep a value that belongs to no user, if it still is ``before``; say whether it was."""
+
+    def forget(self) -> None:
+        """Take what was deleted out of the store beyond recovery; every deletion does it itself, as its last step."""
 
     def close(self) -> None:
         """Let go of the file or the server."""

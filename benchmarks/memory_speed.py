@@ -8,8 +8,9 @@
    100 memories a user. Both stores are filled in bulk; then 200 memories are added and 200 searches run, one by one.
    Each system runs in a process of its own. Embeddings are unit vectors drawn by a hash of the text, so that the
    embedding model's time is in neither; it is measured apart.
-2. With --million, a turn of the loop with 200 cards of the user and a million of 20,000 users in the file: ``prepare``,
-   without the models, and adding a card.
+2. With --million, a turn of the loop with 200 cards of the user and a million of 20,000 users in the file: ``prepare``
+   and adding a card, without the models.
+3. What the models take for a turn: embedding, reranking 64 notes, reading a reaction, comparing a rule with 8 cards.
 """
 
 from __future__ import annotations
@@ -42,8 +43,10 @@ from penchant.memory.memory import Memory
 from penchant.memory.merge import new_card
 from penchant.memory.sqlite import SQLiteStore
 from penchant.memory.store import Changes
+from penchant.models.pairs import PairReader
 from penchant.retrieve.embed import MiniLMEmbedder
 from penchant.retrieve.search import Retriever
+from penchant.retrieve.transform import variants
 from penchant.session import scrubber
 from penchant.testing import ScriptedExtractor
 from penchant.types import Card, Extraction, Preference, Source
@@ -190,9 +193,10 @@ def run_million(users: int, each: int, mine: int) -> dict[str, float]:
     """Measure a turn of the loop in a file of very many cards."""
     with tempfile.TemporaryDirectory() as folder:
         memory = fill(Path(folder) / "memory.db", users, each)
-        for number in range(each, mine):
-            source = Source(session="t", turns=(number,), text="please", time=datetime.now(UTC))
-            memory.add("user-7", wish(7, number), source)
+        for user, count in ((7, mine), (8, mine - TRIALS // 2)):
+            for number in range(each, count):
+                source = Source(session="t", turns=(number,), text="please", time=datetime.now(UTC))
+                memory.add(f"user-{user}", wish(user, number), source)
         loop = Personalizer(
             memory,
             ScriptedExtractor(lambda _: Extraction()),
@@ -217,7 +221,7 @@ def run_million(users: int, each: int, mine: int) -> dict[str, float]:
                 loop.complete("user-7", "s", "Here you are.")
             source = Source(session="u", turns=(number,), text="please", time=datetime.now(UTC))
             started = time.perf_counter()
-            memory.add("user-7", wish(7, 1000 + number), source)
+            memory.add("user-8", wish(8, 1000 + number), source)  # who has 100 to 300 cards
             times["add"].append(1000 * (time.perf_counter() - started))
         loop.close()
         size = (Path(folder) / "memory.db").stat().st_size / 1e6
@@ -225,14 +229,27 @@ def run_million(users: int, each: int, mine: int) -> dict[str, float]:
     return rows | {"file MB": size}
 
 
-def time_embedding() -> float:
-    """Return milliseconds that MiniLM takes for a short message, one at a time."""
-    embedder = MiniLMEmbedder()
-    embedder.embed(["warm up"])
-    started = time.perf_counter()
-    for number in range(100):
-        embedder.embed([f"how do I sort a list of {number} dicts in Python?"])
-    return 10 * (time.perf_counter() - started)
+def time_models() -> dict[str, float]:
+    """Return milliseconds that the models take, one call after the other."""
+    embedder, reader = MiniLMEmbedder(), PairReader()
+    ask = "how do I sort a list of dicts by two keys in Python? the second one descending, please"
+    notes = [
+        f"When writing language {number} code, use at most {number} lines." for number in range(64)
+    ]
+    calls: dict[str, Callable[[], object]] = {
+        "embedding a message and its task": lambda: embedder.embed(variants(ask)),
+        "reranking 64 notes": lambda: reader.read("relevance", [(ask, text) for text in notes]),
+        "reading a reaction": lambda: reader.read("reaction", [(f"{ask} Use sorted() with a key.", "no, in place!")]),
+        "comparing a rule with 8 cards": lambda: reader.read("relation", [(text, notes[-1]) for text in notes[:8]]),
+    }
+    found = {}
+    for name, call in calls.items():
+        call()
+        started = time.perf_counter()
+        for _ in range(20):
+            call()
+        found[name] = 50 * (time.perf_counter() - started)
+    return found
 
 
 def in_a_process(system: str, size: int) -> dict[str, float]:
@@ -247,7 +264,7 @@ def in_a_process(system: str, size: int) -> dict[str, float]:
 def main() -> None:
     """Parse the command line, measure and print tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sizes", type=int, nargs="+", default=[1_000, 10_000, 100_000])
+    parser.add_argument("--sizes", type=int, nargs="*", default=[1_000, 10_000, 100_000])
     parser.add_argument("--million", action="store_true", help="also the turn in a file of a million cards")
     parser.add_argument("--json", type=Path, help="write the numbers here too")
     parser.add_argument("--worker", nargs=3, metavar=("SYSTEM", "SIZE", "FOLDER"), help=argparse.SUPPRESS)
@@ -271,8 +288,10 @@ def main() -> None:
         for name, value in results["million"].items():
             print(f"| {name}{'' if 'MB' in name else ' ms'} | {value:.2f} |")
         print()
-    results["embedding ms"] = time_embedding()
-    print(f"The embedding model takes {results['embedding ms']:.1f} ms for a short message, which is in none of these.")
+    results["models ms"] = time_models()
+    print("**The models, which are in none of these**\n\n| | |\n| --- | --- |")
+    for name, value in results["models ms"].items():
+        print(f"| {name} ms | {value:.1f} |")
     if args.json:
         args.json.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import math
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -26,16 +25,13 @@ from penchant.memory.sqlite import SQLiteStore
 from penchant.memory.store import Store
 from penchant.models.pairs import PairReader
 from penchant.retrieve.embed import MINILM, LazyEmbedder
-from penchant.retrieve.rerank import CausalReranker, CrossEncoderReranker, ReaderReranker, Reranker
+from penchant.retrieve.rerank import FLOOR, CausalReranker, CrossEncoderReranker, ReaderReranker, Reranker
 from penchant.retrieve.search import Retriever
 from penchant.session import Mode, Settings, Summarise, scrubber
 from penchant.types import Embedder, Preference, note
 
 LearnerName = Literal["evidence", "paper"]
 RewardName = Literal["reader", "keywords", "judge"]
-
-FLOOR = math.log(0.3)
-"""Least log-probability, bonus included, of a note that the embedded reranker lets into a prompt."""
 
 SPACES = "item-spaces:"
 """Before an embedding model's name, the name of its item spaces."""

@@ -44,11 +44,11 @@ def cards(file: Path, *options: str) -> list[dict[str, object]]:
 
 def test_what_is_kept_can_be_seen(file: Path) -> None:
     assert penchant("memory", "users", "--memory", file).splitlines() == ["ann", "bob/../'x'"]
-    assert [card["rule"]["action"] for card in cards(file)] == ["keep [red]short[/red]", "use spaces"]  # type: ignore[index]
+    assert [card["rule"]["action"] for card in cards(file)] == ["use spaces", "keep [red]short[/red]"]  # type: ignore[index]
     assert len(cards(file, "--history")) == 3
     table = penchant("memory", "list", "ann", "--memory", file)
     assert "When writing Go code, keep [red]short[/red]." in table
-    shown = penchant("memory", "show", "ann", cards(file)[1]["id"], "--memory", file)
+    shown = penchant("memory", "show", "ann", cards(file)[0]["id"], "--memory", file)
     for part in (
         "use tabs.",
         "superseded by",
@@ -61,7 +61,7 @@ def test_what_is_kept_can_be_seen(file: Path) -> None:
 
 
 def test_what_is_kept_can_be_changed_and_deleted(file: Path) -> None:
-    short, spaces = (str(card["id"]) for card in cards(file))
+    spaces, short = (str(card["id"]) for card in cards(file))
     penchant("memory", "pin", "ann", spaces, "--memory", file)
     new = penchant("memory", "edit", "ann", short, "--action", "keep it short", "--memory", file).strip()
     assert {(card["id"], card["pinned"]) for card in cards(file)} == {(new, False), (spaces, True)}

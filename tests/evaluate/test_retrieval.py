@@ -19,18 +19,20 @@ from penchant.errors import InputError, MissingExtra, ModelError
 from penchant.evaluate import retrieval_pages
 from penchant.evaluate.pages import describe
 from penchant.evaluate.retrieval import (
+    FLOORS,
     REPORT,
     Measures,
     Ranking,
     build_report,
     choose_floor,
     compare,
+    fill_prompts,
     halves,
     measure,
     tell_silence,
 )
 from penchant.evaluate.retrieval_sets import Query, QuerySet, User, read_ikat, read_profiles
-from penchant.evaluate.retrieval_systems import bm25, dense, hybrid, load_systems, reranked, systems
+from penchant.evaluate.retrieval_systems import RERANKED, bm25, dense, hybrid, load_systems, reranked, systems
 from penchant.memory.merge import new_card
 from penchant.retrieve.search import TOP, Retriever
 from penchant.types import Preference
@@ -139,7 +141,7 @@ def test_no_floor_is_better(cases: list[tuple[float, bool]]) -> None:
 
 
 def ranking(user: str, top: float, *relevant: int) -> Ranking:
-    return Ranking(user, f"{user} {top}", relevant, (0,), top, None)
+    return Ranking(user, f"{user} {top}", relevant, (0,), (top,), None)
 
 
 def test_each_half_is_measured_with_the_floor_of_the_other() -> None:
@@ -417,6 +419,30 @@ def test_systems_side_by_side(tmp_path: Path) -> None:
     assert r"- m: x\|y" in text
     retrieval_pages.draw(report).savefig(tmp_path / "plot.png")
     assert "| b | 12 of 12 | 100.0% (100.0 to 100.0) |" in text
+
+
+def test_what_prompts_hold() -> None:
+    def query(number: int, relevant: tuple[int, ...], *scores: float) -> Ranking:
+        return Ranking("u", f"q{number}", relevant, (4, 2, 0, 1), tuple(np.log(scores)), None)
+
+    mine = [
+        query(0, (2, 1), 0.9, 0.6, 0.4, 0.35),  # the fourth has no room
+        query(1, (), 0.4, 0.2, 0.1, 0.1),
+        query(2, (), 0.2, 0.2, 0.1, 0.1),
+    ]
+    found = fill_prompts(mine, 0.3)
+    assert (found.recall.value, found.precision.value, found.silent.value) == (1 / 2, 1 / 4, 1 / 2)
+    every = fill_prompts(mine, 0.0)
+    assert (every.recall.value, every.precision.value, every.silent.value) == (1 / 2, 1 / 9, 0)
+    none = fill_prompts(mine, 0.95)
+    assert (none.recall.value, none.precision.value, none.silent.value) == (0, None, 1)
+
+    def certain(_: str, notes: Sequence[str]) -> np.ndarray:
+        return np.log(np.linspace(0.1, 0.9, len(notes)))
+
+    report = build_report(describe("c", [], {}), [people(12)], {"dense": bm25, RERANKED: certain})
+    assert [len(system.prompts) for system in report.sets[0].systems] == [0, len(FLOORS)]
+    assert "The loop's floor is" in retrieval_pages.render(report)
 
 
 def test_the_curve_of_silence() -> None:

@@ -34,7 +34,8 @@ def test_the_same_wish_again_strengthens_the_card(memory: Memory) -> None:
     memory.add("ann", rule("use tabs", confidence=0.8), source(0))
     merged = memory.add("ann", rule("use tabs everywhere", confidence=0.6), source(2))
     (card,) = memory.cards("ann")
-    assert (merged.outcome, card.rule.action, card.count) == ("strengthened", "use tabs", 2)
+    assert (merged.outcome, card.rule.action, card.count) == ("strengthened", "use tabs everywhere", 2)
+    assert [old.rule.action for old in memory.history("ann", card.id)] == ["use tabs", "use tabs everywhere"]
     assert card.rule.confidence == pytest.approx(1 - 0.2 * (1 - STRENGTH * 0.6))
     assert card.seen == START + timedelta(hours=2)
     assert [item.turns for item in card.sources] == [(0,), (2,)]
@@ -49,15 +50,35 @@ def test_one_turn_read_in_two_windows_counts_once(memory: Memory) -> None:
     assert memory.cards("ann")[0].count == 1
 
 
+def test_two_wishes_of_one_sentence_are_two(memory: Memory) -> None:
+    memory.add("ann", rule("use tabs"), source(0))
+    memory.add("ann", rule("use spaces"), source(0))  # taken for a contrary wish
+    assert [card.rule.action for card in memory.cards("ann")] == ["use tabs", "use spaces"]
+
+
+def test_words_that_the_user_wrote_stay_until_they_say_the_contrary(memory: Memory) -> None:
+    card = memory.add("ann", rule("use tabs"), source(0)).card
+    edited = memory.edit("ann", card.id, action="use tabs of width 4")
+    memory.pin("ann", edited.id)
+    assert memory.add("ann", rule("use tabs everywhere"), source(1)).outcome == "strengthened"
+    assert memory.cards("ann")[0].rule.action == "use tabs of width 4"
+    memory.add("ann", rule("use spaces"), source(2))
+    (now,) = memory.cards("ann")
+    assert (now.rule.action, now.edited, now.pinned, now.count) == ("use spaces", False, True, 1)
+
+
 def test_a_contrary_wish_takes_the_place_of_the_old_one(memory: Memory) -> None:
     tabs = memory.add("ann", rule("use tabs"), source(0)).card
     memory.add("ann", rule("use tabs", condition="when writing Go code"), source(1))
     merged = memory.add("ann", rule("use spaces"), source(2))
     again = memory.add("ann", rule("use yaks"), source(4)).card
     assert merged.outcome == "replaced"
-    assert [card.note for card in memory.cards("ann")] == ["When writing Go code, use tabs.", again.note]
-    assert [card.rule.action for card in memory.history("ann", again.id)] == ["use tabs", "use spaces", "use yaks"]
-    assert memory.card("ann", tabs.id).superseded_by == merged.card.id
+    assert [card.note for card in memory.cards("ann")] == [again.note, "When writing Go code, use tabs."]
+    history = memory.history("ann", again.id)
+    assert [card.rule.action for card in history] == ["use tabs", "use spaces", "use yaks"]
+    assert [card.superseded_by for card in history] == [again.id, again.id, None]
+    assert (again.id, again.count, [each.turns for each in again.sources]) == (tabs.id, 1, [(4,)])
+    assert [each.turns for each in history[0].sources] == [(0,)]
 
 
 def test_without_a_judge_nothing_is_merged_but_the_same_words(store: SQLiteStore) -> None:
@@ -200,7 +221,7 @@ def test_history_is_found_in_whatever_order_cards_superseded_each_other(memory: 
     Memory(memory._store, WordEmbedder(), never).add("ann", rule("use spaces"), source(1))  # type: ignore[arg-type]
     memory.add("ann", rule("use tabs"), source(2))  # the older card supersedes the newer
     last = memory.add("ann", rule("use yaks"), source(3)).card
-    assert [card.rule.action for card in memory.history("ann", last.id)] == ["use tabs", "use spaces", "use yaks"]
+    assert [card.rule.action for card in memory.history("ann", last.id)] == ["use spaces", "use tabs", "use yaks"]
     memory.delete("ann", last.id)
     assert memory.read("ann").snapshot.cards == ()
 

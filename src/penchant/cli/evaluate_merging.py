@@ -14,7 +14,8 @@ def merging(
     pairs: Annotated[Path, typer.Argument(help="Pairs of rules, such as data/merge/test.jsonl.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The folder of the report.")],
     threshold: Annotated[
-        float, typer.Option(min=0.34, max=1, help="Least probability of a relation that counts, of the reader alone.")
+        float,
+        typer.Option(min=0.34, max=1, help="Least probability of the same matter, of the reader alone."),
     ] = 0.9,
     reader: Annotated[
         Path | None, typer.Option(metavar="FILE.gguf", help="Weights of the pair reader.  [default: the shipped ones]")

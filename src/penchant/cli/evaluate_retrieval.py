@@ -35,7 +35,7 @@ def retrieval(
             help="The embedded pair reader, or its weights in a file; a cross-encoder, or with causal: an LM that "
             "answers yes or no, by its hub id or a folder.",
         ),
-    ] = "none",
+    ] = "embedded",
     embedder: Annotated[
         str, typer.Option(metavar="NAME", help="all-MiniLM-L6-v2, or a sentence-transformers model.")
     ] = "all-MiniLM-L6-v2",

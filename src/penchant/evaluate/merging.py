@@ -23,7 +23,7 @@ from penchant.memory.merge import LEAST_COSINE, SURE, Relate, merge, new_card
 from penchant.types import Preference
 from penchant.types import Source as Origin
 
-SCHEMA = "penchant.merging-report/1"
+SCHEMA = "penchant.merging-report/2"
 """Names what ``report.json`` holds; the number rises when a field changes its meaning or goes."""
 
 THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.97, 0.99)
@@ -55,19 +55,24 @@ class RelationScores:
 
 @dataclass(frozen=True)
 class Method:
-    """A way to tell relations: the share of pairs it gets right, and how well it tells the two that count."""
+    """A way to tell relations: the share of pairs it gets right, and how well it tells the two that count.
+
+    ``matter``: whether two rules are about the same matter, the same wish or its contrary.
+    """
 
     name: str
     accuracy: Estimate
+    matter: RelationScores
     same: RelationScores
     contradicts: RelationScores
 
 
 @dataclass(frozen=True)
 class Operating:
-    """The reader, where a relation counts from a probability on."""
+    """The reader, where "the same wish or a contrary one" counts from a probability on."""
 
     least: float
+    matter: RelationScores
     same: RelationScores
     contradicts: RelationScores
 
@@ -135,7 +140,7 @@ def build_report(
         pairs: with the relation they have.
         read: logits of ``RELATIONS`` for pairs of an older and a newer note.
         embed: gives notes the vectors that the memory keeps.
-        threshold: least probability of a relation that counts, of the reader alone; merging has its own, ``SURE``.
+        threshold: least probability of the same matter that counts, of the reader alone; merging has its own, ``SURE``.
     """
     notes = [(pair.old.note, pair.new.note) for pair in pairs]
     chances = read_all(read, notes, len(RELATIONS), "relations")
@@ -169,9 +174,8 @@ def build_report(
 
 
 def above(chances: Floats, threshold: float) -> Ints:
-    """Return the likelier of "same" and "contradicts" where its probability is at least ``threshold``."""
-    best = chances[:, :UNRELATED].argmax(1)
-    return np.where(chances[np.arange(len(chances)), best] >= threshold, best, UNRELATED)
+    """Return the likelier of "same" and "contradicts" where the probability of either is at least ``threshold``."""
+    return np.where(1 - chances[:, UNRELATED] >= threshold, chances[:, :UNRELATED].argmax(1), UNRELATED)
 
 
 def merged(
@@ -216,12 +220,18 @@ def score(name: str, gold: Ints, said: Ints) -> Method:
     """Score a method."""
     table = np.array([gold == said, np.ones(len(gold))], float).T
     (accuracy,) = estimate(table, lambda sums: divide(sums[..., :1], sums[..., 1:]))
-    return Method(name, accuracy, score_relation(gold, said, SAME), score_relation(gold, said, CONTRADICTS))
+    return Method(
+        name,
+        accuracy,
+        score_relation(gold, said, SAME, CONTRADICTS),
+        score_relation(gold, said, SAME),
+        score_relation(gold, said, CONTRADICTS),
+    )
 
 
-def score_relation(gold: Ints, said: Ints, relation: int) -> RelationScores:
-    """Score how well one relation is told."""
-    true, told = gold == relation, said == relation
+def score_relation(gold: Ints, said: Ints, *relations: int) -> RelationScores:
+    """Score how well it is told that a pair has one of some relations."""
+    true, told = np.isin(gold, relations), np.isin(said, relations)
     table = np.array([true & told, told, true], float).T
     precision, recall = estimate(table, lambda sums: divide(sums[..., [0, 0]], sums[..., [1, 2]]))
     return RelationScores(int(told.sum()), int(true.sum()), precision, recall)
@@ -249,7 +259,12 @@ def _judged(pairs: Sequence[RulePair], said: Ints, chances: Floats, cosines: Flo
 
 
 def _operating(least: float, gold: Ints, said: Ints) -> Operating:
-    return Operating(least, score_relation(gold, said, SAME), score_relation(gold, said, CONTRADICTS))
+    return Operating(
+        least,
+        score_relation(gold, said, SAME, CONTRADICTS),
+        score_relation(gold, said, SAME),
+        score_relation(gold, said, CONTRADICTS),
+    )
 
 
 def _relate(chances: dict[tuple[str, str], Floats]) -> Relate:

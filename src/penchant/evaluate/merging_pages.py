@@ -16,6 +16,7 @@ from penchant.memory.merge import LEAST_COSINE, SURE
 PLOT = "thresholds.png"
 
 _MISTAKES = 5
+_COLUMNS = ("same matter: precision", "recall", "same: precision", "recall", "contradicts: precision", "recall")
 
 
 def render(report: MergingReport) -> str:
@@ -38,18 +39,18 @@ def headline(report: MergingReport) -> Iterator[str]:
     yield ""
     yield f"{report.pairs} pairs of an older and a newer rule: {counts}."
     yield ""
-    columns = ("method", "pairs right", "same: precision", "recall", "contradicts: precision", "recall")
+    columns = ("method", *_COLUMNS, "pairs right")
     rows = [
-        (plain(method.name), percent(method.accuracy), *_cells(method.same), *_cells(method.contradicts))
-        for method in report.methods
+        (plain(m.name), *_cells(m.matter), *_cells(m.same), *_cells(m.contradicts), percent(m.accuracy))
+        for m in report.methods
     ]
     yield from table(columns, rows)
 
 
 def draw(report: MergingReport) -> Figure:
-    """Draw precision and recall of both relations over the least probability that counts."""
-    figure = Figure(figsize=(9, 4.2), layout="constrained")
-    for axes, name in zip(figure.subplots(1, 2, sharey=True), ("same", "contradicts"), strict=True):
+    """Draw precision and recall over the least probability of the same matter that counts."""
+    figure = Figure(figsize=(12, 4.2), layout="constrained")
+    for axes, name in zip(figure.subplots(1, 3, sharey=True), ("matter", "same", "contradicts"), strict=True):
         for which, colour, marker in (("precision", COLOURS[0], "o"), ("recall", COLOURS[1], "s")):
             found = [(point.least, getattr(getattr(point, name), which)) for point in report.operating]
             known = [(least, each) for least, each in found if each.value is not None]
@@ -60,7 +61,7 @@ def draw(report: MergingReport) -> Figure:
                 if each.low is not None and each.high is not None:
                     axes.plot([least, least], [each.low, each.high], color=colour, linewidth=1)
         axes.axvline(report.threshold, color="0.5", linewidth=1, linestyle="--")
-        axes.set(title=name, xlabel="least probability", ylim=(0, 1.03))
+        axes.set(title="same matter" if name == "matter" else name, xlabel="least probability", ylim=(0, 1.03))
         axes.yaxis.set_major_formatter(PercentFormatter(1))
         axes.grid(color="0.9", linewidth=0.8)
         axes.set_axisbelow(True)
@@ -74,15 +75,14 @@ def _thresholds(report: MergingReport) -> Iterator[str]:
     rows = [
         (
             f"**{point.least:g}**" if point.least == report.threshold else f"{point.least:g}",
-            str(point.same.said),
+            str(point.matter.said),
+            *_cells(point.matter),
             *_cells(point.same),
-            str(point.contradicts.said),
             *_cells(point.contradicts),
         )
         for point in report.operating
     ]
-    columns = ("probability ≥", "same: said", "precision", "recall", "contradicts: said", "precision", "recall")
-    yield from table(columns, rows)
+    yield from table(("probability ≥", "said", *_COLUMNS), rows)
     yield f"![precision and recall over the least probability]({PLOT})"
     yield ""
 
@@ -134,8 +134,9 @@ def _reading() -> Iterator[str]:
     yield "## How to read this"
     yield ""
     yield "- Precision: of the pairs that are taken for a relation, the share that have it; recall: of those that have"
-    yield '  it, the share that are taken for it. A wrong "same" or "contradicts" loses a wish; a missed one keeps two'
-    yield "  cards."
+    yield "  it, the share that are taken for it. Same matter: the same wish or a contrary one. A pair that is wrongly"
+    yield "  taken for it loses a wish, a missed one keeps two cards. The last words count either way: a contrary wish"
+    yield "  taken for the same one, or the reverse, only counts wrongly how often the wish was said."
     yield "- Equal conditions, and the lengths of the rules (each in thirds), are shortcuts: for each half of the"
     yield "  pairs, they say the relation that was commonest with that feature in the other half. A method that is no"
     yield "  better than these has learnt nothing about what rules mean."

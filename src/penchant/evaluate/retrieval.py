@@ -19,13 +19,16 @@ from penchant.evaluate.metrics import Estimate, divide, estimate
 from penchant.evaluate.pages import Source
 from penchant.evaluate.readers import Floats
 from penchant.evaluate.retrieval_sets import Query, QuerySet, User
-from penchant.evaluate.retrieval_systems import Score
+from penchant.evaluate.retrieval_systems import RERANKED, Score
 
 SCHEMA = "penchant.retrieval-report/1"
 """Names what ``report.json`` holds; the number rises when a field changes its meaning or goes."""
 
 SHOWN = 5
 """Notes of a ranking that are kept."""
+
+NOTES = 3
+"""Most notes of a prompt, as the loop has it."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,7 @@ MEASURES = ("recall_at_3", "recall_at_5", "ndcg_at_5", "mrr")
 
 @dataclass(frozen=True)
 class Ranking:
-    """What a system makes of a query: its best notes by place, the score of the best, and how good that is.
+    """What a system makes of a query: its best notes by place, their scores, and how good that is.
 
     ``measures`` is None where no note applies.
     """
@@ -52,8 +55,13 @@ class Ranking:
     query: str
     relevant: tuple[int, ...]
     best: tuple[int, ...]
-    top: float
+    scores: tuple[float, ...]
     measures: Measures | None
+
+    @property
+    def top(self) -> float:
+        """The best score."""
+        return self.scores[0]
 
 
 @dataclass(frozen=True)
@@ -83,11 +91,33 @@ class Silence:
     balanced: Estimate
 
 
+FLOORS = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5)
+"""Least probabilities of a note in a prompt that are compared."""
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """What prompts would hold: the best ``NOTES`` notes whose probability is at least ``floor``.
+
+    Args:
+        floor: a probability.
+        recall: of the notes that apply, the share that is shown.
+        precision: of the notes that are shown, the share that applies.
+        silent: of the queries to which no note applies, the share that is shown none.
+    """
+
+    floor: float
+    recall: Estimate
+    precision: Estimate
+    silent: Estimate
+
+
 @dataclass(frozen=True)
 class SystemResult:
     """A system on a set; the measures are means over the queries with a note that applies.
 
-    ``gain`` is nDCG@5 minus that of the set's first system.
+    ``gain`` is nDCG@5 minus that of the set's first system; ``prompts`` is there for the system whose scores are
+    logarithms of probabilities.
     """
 
     name: str
@@ -97,6 +127,7 @@ class SystemResult:
     mrr: Estimate
     gain: Estimate
     silence: Silence
+    prompts: tuple[Prompts, ...]
     rankings: tuple[Ranking, ...]
 
 
@@ -206,13 +237,25 @@ def tell_silence(rankings: Sequence[Ranking], half: Mapping[str, int]) -> Silenc
     return Silence(floors, choose_floor(tops, none), quiet, empty, right, *estimate(table, rates))
 
 
+def fill_prompts(rankings: Sequence[Ranking], floor: float) -> Prompts:
+    """Measure what prompts would hold with a floor under the notes' probabilities."""
+    rows = []
+    for ranking in rankings:
+        best = zip(ranking.best[:NOTES], ranking.scores, strict=False)
+        shown = [place for place, score in best if math.exp(score) >= floor]
+        right, none = len(set(shown) & set(ranking.relevant)), not ranking.relevant
+        rows.append([right, len(ranking.relevant), right, len(shown), none and not shown, none])
+    table = _by_user(rankings, np.array(rows, float))
+    return Prompts(floor, *estimate(table, lambda sums: divide(sums[..., ::2], sums[..., 1::2])))
+
+
 def _rank(user: User, query: Query, name: str, score: Score) -> Ranking:
     scores = score(query.text, user.notes)
     if scores.shape != (len(user.notes),) or np.isnan(scores).any():
         raise ModelError(f"{name} gives no score to some note of {user.id} for query {query.id}")
     best = np.argsort(-scores, kind="stable")[:SHOWN]
     measures = measure(scores, query.relevant) if query.relevant else None
-    return Ranking(user.id, query.id, query.relevant, tuple(best.tolist()), float(scores[best[0]]), measures)
+    return Ranking(user.id, query.id, query.relevant, tuple(best.tolist()), tuple(scores[best].tolist()), measures)
 
 
 def _assess(queries: QuerySet, name: str, mine: Sequence[Ranking], first: Sequence[Ranking]) -> SystemResult:
@@ -222,7 +265,8 @@ def _assess(queries: QuerySet, name: str, mine: Sequence[Ranking], first: Sequen
     both = np.array([own[:, place] - other[:, place], own[:, -1]]).T
     (gain,) = estimate(_by_user(mine, both), _means)
     silence = tell_silence(mine, halves(queries.users))
-    return SystemResult(name, recall_at_3, recall_at_5, ndcg_at_5, mrr, gain, silence, tuple(mine))
+    prompts = tuple(fill_prompts(mine, floor) for floor in FLOORS) if name == RERANKED else ()
+    return SystemResult(name, recall_at_3, recall_at_5, ndcg_at_5, mrr, gain, silence, prompts, tuple(mine))
 
 
 def _means(sums: Floats) -> Floats:

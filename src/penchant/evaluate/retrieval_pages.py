@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -11,7 +12,8 @@ from matplotlib.ticker import PercentFormatter
 
 from penchant.evaluate.metrics import LEAST_WINDOWS, RESAMPLES
 from penchant.evaluate.pages import COLOURS, decimal, percent, plain, table, title_lines
-from penchant.evaluate.retrieval import MEASURES, RetrievalReport, SetResult, SystemResult
+from penchant.evaluate.retrieval import MEASURES, NOTES, RetrievalReport, SetResult, SystemResult
+from penchant.retrieve.rerank import FLOOR
 
 PLOT = "retrieval.png"
 
@@ -23,7 +25,7 @@ def render(report: RetrievalReport) -> str:
     """Render a report; the plot is expected beside it."""
     lines = list(title_lines("How well notes are found", report.source))
     for result in report.sets:
-        lines += [*headline(result), *_silence(result), *_misses(result)]
+        lines += [*headline(result), *_silence(result), *_prompts(result), *_misses(result)]
     return "\n".join([*lines, f"![retrieval]({PLOT})", "", *_reading(), ""])
 
 
@@ -87,6 +89,27 @@ def _silence(result: SetResult) -> Iterator[str]:
         )
     columns = ("system", "right of said", "precision", "recall", "balanced accuracy", "floors of the halves", "floor")
     yield from table(columns, rows)
+
+
+def _prompts(result: SetResult) -> Iterator[str]:
+    for system in result.systems:
+        if system.prompts:
+            yield "### What a prompt would hold"
+            yield ""
+            yield f"The best {NOTES} notes of {plain(system.name)} from a probability on. The loop's floor is"
+            yield f"{math.exp(FLOOR):.2g}."
+            yield ""
+            rows = [
+                (f"{each.floor:g}", percent(each.recall), percent(each.precision), percent(each.silent))
+                for each in system.prompts
+            ]
+            titles = (
+                "least probability",
+                "of what applies, shown",
+                "of what is shown, applies",
+                "of no need, none shown",
+            )
+            yield from table(titles, rows)
 
 
 def _misses(result: SetResult) -> Iterator[str]:

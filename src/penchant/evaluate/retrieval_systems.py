@@ -22,6 +22,9 @@ Score = Callable[[str, Sequence[str]], Floats]
 FUSION = 60
 """The constant of reciprocal rank fusion (Cormack, Clarke and Büttcher, 2009)."""
 
+RERANKED = "dense + transformation + reranker"
+"""The name of the system whose scores are logarithms of probabilities."""
+
 _REMEMBERED = 8192
 
 
@@ -78,7 +81,7 @@ def systems(embed: Embed, reranker: Score | None) -> dict[str, Score]:
     plain, transformed = dense(once, transform=False), dense(once, transform=True)
     found = {"dense": plain, "dense + transformation": transformed}
     if reranker:
-        found["dense + transformation + reranker"] = reranked(transformed, reranker)
+        found[RERANKED] = reranked(transformed, reranker)
     return {**found, "BM25": bm25, "hybrid (dense and BM25)": hybrid(plain, bm25)}
 
 

@@ -84,7 +84,7 @@ class EvidenceLearner:
         total = self._scale * parts.sum(1) / (self._prior + (mine * weights).sum(1))
         order = np.argsort(-np.abs(parts), axis=1, kind="stable")[:, :BECAUSE]
         because = tuple(
-            tuple(str(kept.turns[i]) for i in row if abs(part[i]) > 1e-3)
+            tuple(dict.fromkeys(str(kept.turns[i]) for i in row if abs(part[i]) > 1e-3))
             for row, part in zip(order, parts, strict=True)
         )
         return Bonus({"evidence": total}, because)

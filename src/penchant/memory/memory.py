@@ -138,7 +138,7 @@ class Memory:
         raise ConflictError(f"others wrote to this user's memory {TRIES} times in a row: try again")
 
     def add(self, user: str, rule: Preference, source: Source) -> Merged:
-        """Add a rule: as a new card, by strengthening one, or by superseding what it contradicts."""
+        """Add a rule: as a new card, or by putting a card about the same matter into its words."""
         vector = self._embedder.embed([note(rule)])[0]
         return self.change(user, lambda cards: self._added(cards, user, rule, source, vector))
 
@@ -155,7 +155,7 @@ class Memory:
         self, cards: Cards, user: str, rule: Preference, source: Source, vector: NDArray[np.float32]
     ) -> tuple[Changes | None, Merged]:
         merged = merge(user, rule, source, vector, cards.active, cards.vectors, self._relate)
-        new = {merged.card.id: vector} if merged.outcome in ("added", "replaced") else {}
+        new = {merged.card.id: vector} if merged.reworded else {}
         changes = Changes(cards=merged.changed, vectors=new, model=self._embedder.name)
         return (changes if merged.changed else None), merged
 
@@ -309,7 +309,8 @@ def _history(cards: Cards, card: str) -> list[Card]:
     while len(chain) > size:
         size = len(chain)
         chain |= {old.id for old in cards.snapshot.cards if old.superseded_by in chain}
-    return [old for old in cards.snapshot.cards if old.id in chain]
+    found = [old for old in cards.snapshot.cards if old.id in chain]
+    return sorted(found, key=lambda old: (old.is_active, old.seen, old.id))
 
 
 def _find_active(cards: Cards, card: str) -> Card:

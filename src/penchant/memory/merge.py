@@ -1,7 +1,10 @@
-"""A new rule and the cards that are there -> a new card, a stronger one, or one that takes another's place.
+"""A new rule and the cards that are there -> a new card, or a card in its last words.
 
-What two rules are to each other is asked of a local model (``Relate``), for the cards most like the new rule only. It
-is better to keep two cards of one wish than to lose a wish, so a relation counts from ``SURE`` on.
+The last word counts: a rule about the same matter as a card, be it the same wish or its contrary, puts the card into
+its own words, and the old words become history. Whether both can be kept is what matters, and what a small local model
+(``Relate``) tells well; whether the wish is the same or a contrary one, which it tells less well, decides only how
+often the wish counts as said. It is better to keep two cards of one wish than to lose a wish, so a relation counts
+from ``SURE`` on.
 """
 
 from __future__ import annotations
@@ -25,14 +28,14 @@ NEIGHBOURS = 8
 LEAST_COSINE = 0.35
 """Cards less like the new rule have nothing to do with it."""
 
-SURE = 0.95
-"""Least probability of a relation that counts."""
+SURE = 0.9
+"""Least probability of "the same wish or a contrary one" that counts."""
 
 STRENGTH = 0.5
 """How much of a repeated wish's confidence adds to the card's: c <- 1 - (1 - c)(1 - STRENGTH c')."""
 
 Outcome = Literal["added", "strengthened", "replaced", "known"]
-"""``known``: this very turn of the user has been counted already."""
+"""``strengthened``: the same wish again; ``replaced``: a contrary one; ``known``: this very turn has been counted."""
 
 
 class Relate(Protocol):
@@ -44,16 +47,29 @@ class Relate(Protocol):
 
 @dataclass(frozen=True)
 class Merged:
-    """What became of a new rule: its card, and the new states of the cards that it superseded."""
+    """What became of a new rule: its card, and the new states of the cards that are history now.
+
+    ``reworded``: the card has new words, whose vector has to be stored.
+    """
 
     outcome: Outcome
     card: Card
     superseded: tuple[Card, ...] = ()
+    reworded: bool = False
 
     @property
     def changed(self) -> tuple[Card, ...]:
         """All cards to write."""
         return () if self.outcome == "known" else (self.card, *self.superseded)
+
+
+@dataclass(frozen=True)
+class _About:
+    """A card about the same matter as a rule: how probable that is, and whether the wish is rather the same."""
+
+    card: Card
+    chance: float
+    same: bool
 
 
 def merge(
@@ -74,17 +90,26 @@ def merge(
         vector: of its note.
         cards: the user's active cards.
         vectors: of their notes, shape (cards, dimensions).
-        relate: None: only rules of the same words are the same, and none contradicts another.
+        relate: None: only rules of the same words are about the same matter.
     """
-    seen = next((card for card in cards if _says(card, rule) and _heard(card, source)), None)
-    if seen:
+    about = _about(rule, source, vector, cards, vectors, relate)
+    if seen := next((each.card for each in about if each.same and _heard(each.card, source)), None):
         return Merged("known", seen)
-    same, contradicted = _relations(rule, vector, cards, vectors, relate)
-    if same and _heard(same, source):
-        return Merged("known", same)
-    card = _strengthen(same, rule, source) if same else new_card(user, rule, source)
-    superseded = tuple(old.model_copy(update={"superseded_by": card.id}) for old in contradicted)
-    return Merged("strengthened" if same else "replaced" if superseded else "added", card, superseded)
+    if not about:
+        return Merged("added", new_card(user, rule, source), reworded=True)
+    first, *others = about
+    history = [each.card.model_copy(update={"superseded_by": first.card.id}) for each in others]
+    keeps = first.same and (first.card.edited or _says(first.card, rule))
+    if not keeps:
+        history.append(first.card.model_copy(update={"id": new_id(), "superseded_by": first.card.id}))
+    card = _strengthened(first.card, rule, source) if first.same else first.card
+    if not keeps:
+        words = rule.model_copy(update={"confidence": card.rule.confidence}) if first.same else rule
+        card = card.model_copy(update={"rule": words, "is_global": is_global(rule.condition), "edited": False})
+    if not first.same:
+        begun = {"sources": (source,), "count": 1, "created": source.time, "seen": source.time}
+        card = card.model_copy(update=begun)
+    return Merged("strengthened" if first.same else "replaced", card, tuple(history), not keeps)
 
 
 def new_card(user: str, rule: Preference, source: Source) -> Card:
@@ -123,31 +148,30 @@ def _heard(card: Card, source: Source) -> bool:
     )
 
 
-def _relations(
+def _about(
     rule: Preference,
+    source: Source,
     vector: NDArray[np.float32],
     cards: Sequence[Card],
     vectors: NDArray[np.float32],
     relate: Relate | None,
-) -> tuple[Card | None, list[Card]]:
-    """Return the card that says the same, if any, and the cards that it contradicts."""
-    exact = next((card for card in cards if _says(card, rule)), None)
-    if relate is None or not cards:
-        return exact, []
-    cosines = vectors @ vector
-    near = [i for i in np.argsort(-cosines, kind="stable")[:NEIGHBOURS] if cosines[i] >= LEAST_COSINE]
-    if not near:
-        return exact, []
-    chances = relate(rule, [cards[i].rule for i in near])
-    alike = [(chance, cards[i]) for i, (chance, _, _) in zip(near, chances, strict=True) if chance >= SURE]
-    same = exact or max(alike, key=lambda pair: pair[0], default=(0.0, None))[1]
-    contradicted = [
-        cards[i] for i, (_, chance, _) in zip(near, chances, strict=True) if chance >= SURE and cards[i] is not same
-    ]
-    return same, contradicted
+) -> list[_About]:
+    """Return the cards about the same matter, the one of the same words first, then the most probable.
+
+    Two rules of the same words of the user are two wishes, unless they are surely the same.
+    """
+    found = {card.id: _About(card, 2.0, True) for card in cards if _says(card, rule)}
+    if relate is not None and cards:
+        cosines = vectors @ vector
+        near = [cards[i] for i in np.argsort(-cosines, kind="stable")[:NEIGHBOURS] if cosines[i] >= LEAST_COSINE]
+        chances = relate(rule, [card.rule for card in near]).tolist() if near else []
+        for card, (same, contradicts, unrelated) in zip(near, chances, strict=True):
+            if (same if _heard(card, source) else 1 - unrelated) >= SURE:
+                found.setdefault(card.id, _About(card, 1 - unrelated, same >= contradicts))
+    return sorted(found.values(), key=lambda each: -each.chance)
 
 
-def _strengthen(card: Card, rule: Preference, source: Source) -> Card:
+def _strengthened(card: Card, rule: Preference, source: Source) -> Card:
     confidence = 1 - (1 - card.rule.confidence) * (1 - STRENGTH * rule.confidence)
     return card.model_copy(
         update={

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
@@ -15,6 +16,9 @@ from penchant.text import clean_text
 
 LEAST_LOG = -30.0
 """The logarithm of a probability that is as good as none."""
+
+FLOOR = math.log(0.3)
+"""Least log-probability, bonus included, of a note that the embedded reranker lets into a prompt."""
 
 _INSTRUCTION = "Given a user's message to an assistant, judge whether this preference of theirs applies to the answer"
 _SYSTEM = (

@@ -254,6 +254,27 @@ def test_a_message_that_is_sent_again_counts_once(path: Path) -> None:
         assert kept.gains.tolist() == [1.0]
 
 
+def test_a_message_that_is_sent_again_is_said_once(path: Path) -> None:
+    with build(path, "contextual") as loop:
+        for _ in range(3):
+            loop.prepare("ann", "s1", [{"role": "user", "content": "hello"}])
+        loop.complete("ann", "s1", "hi")
+        loop.end_session("ann", "s1")
+        block = str(loop.prepare("ann", "s2", [{"role": "user", "content": "and?"}]).messages[0]["content"])
+        assert block.count("user: hello") == block.count("assistant: hi") == 1
+
+
+def test_a_reaction_is_not_credited_to_words_that_came_later(path: Path) -> None:
+    learner = Recorder()
+    with build(path, learner=learner, notes=1) as loop:
+        chat = Chat(loop)
+        chat.say("when writing Python code: use tabs.")
+        chat.say("when writing Python code: use spaces.")  # answered with the old words in the prompt
+        learner.told.clear()
+        chat.say("that's wrong, writing Python code")
+        assert [told.candidates.ids for told in learner.told] == [()]
+
+
 def test_messages_that_come_faster_than_they_are_read_count_once_each(path: Path) -> None:
     gate = threading.Event()
 
@@ -367,8 +388,11 @@ def test_explicit_feedback_takes_the_place_of_the_next_message(path: Path) -> No
         learner.told.clear()
         loop.rate("ann", "s1", -0.7)
         assert [(told.reward, told.gate) for told in learner.told] == [(-0.7, 1.0)]
-        chat.say("thanks, that's great")
+        with pytest.raises(InputError, match="rated already"):
+            loop.rate("ann", "s1", 1.0)
+        chat.say("writing Python code")  # the same words again are another turn
         assert len(learner.told) == 1
+        assert loop.why("ann", "s1").turn == 2  # type: ignore[union-attr]
         with pytest.raises(InputError, match="from -1 to 1"):
             loop.rate("ann", "s1", 5)
 

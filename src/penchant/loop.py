@@ -113,7 +113,8 @@ class Personalizer:
             reward, learned = self._react(before.last, session, ask, cards, estimate)
             again = before.last is not None and not before.last.answer and before.last.ask == ask  # it was not answered
             now = self._consider(before.turns - again, ask, cards, learned)
-            said = (*before.said, ("user", ask)) if self.settings.mode in ("contextual", "reflection") else ()
+            hears = self.settings.mode in ("contextual", "reflection") and not again
+            said = (*before.said, ("user", ask)) if hears else before.said
             after = before.model_copy(update={"turns": now.turn + 1, "last": now, "said": said})
             values: dict[str, bytes | None] = {SESSION + session: after.dump(), LIFE: life}
             if learned is not self._known(cards):
@@ -191,8 +192,10 @@ class Personalizer:
             state = _session(cards, session)
             if state.last is None or not state.last.answer:
                 raise InputError(f"session {session!r} has no answer to rate: call complete() first")
+            if state.last.rated:
+                raise InputError(f"session {session!r}: its last answer is rated already")
             learned = self._learn(self._known(cards), state.last, session, cards, reward=reward, gate=1.0)
-            after = state.model_copy(update={"last": state.last.model_copy(update={"answer": ""})})
+            after = state.model_copy(update={"last": state.last.model_copy(update={"rated": True})})
             return Changes(values={SESSION + session: after.dump(), self._key: learned}), None
 
         self.memory.change(user, decide)
@@ -278,7 +281,7 @@ class Personalizer:
     ) -> tuple[float | None, bytes | None]:
         """Return the reward that a message gives the last answer, and what the learner knows then."""
         state = self._known(cards)
-        if last is None or not last.answer or self.settings.mode != "vars" or not self._is_ours(last):
+        if last is None or not last.answer or last.rated or self.settings.mode != "vars" or not self._is_ours(last):
             return None, state
         candidates, chosen = last.candidates(cards)
         reaction = self._retriever.embed(ask)
@@ -334,10 +337,10 @@ class Personalizer:
         self, life: bytes, user: str, session: str, turns: Sequence[Turn], before: Session, now: Exchange
     ) -> Learned:
         """Extract from a message, store the rules, and tell the learner which wishes the last answer lacked."""
-        if self.settings.mode not in ("all-memory", "rag", "vars"):
-            return Learned(Extraction())
-        read = max(before.read, _session(self.memory.read(user), session).read)
-        extraction, found = self._extract(turns, max(1, now.turn + 1 - read))
+        unread = now.turn + 1 - max(before.read, _session(self.memory.read(user), session).read)
+        if unread < 1 or self.settings.mode not in ("all-memory", "rag", "vars"):
+            return Learned(Extraction())  # if it has been read, the app has sent it again
+        extraction, found = self._extract(turns, unread)
         if not extraction.valid:
             _log.warning("a message could not be read for preferences: %s", extraction.error)
             return Learned(extraction)

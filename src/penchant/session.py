@@ -61,7 +61,7 @@ class Considered(_Value):
 
 
 class Exchange(_Value):
-    """A message, what was considered for it, and what was answered.
+    """A message, what was considered for it, what was answered, and whether the user has rated that.
 
     ``query`` is its embedding, packed, by the model ``embedder``; empty if nothing was ranked.
     """
@@ -72,11 +72,18 @@ class Exchange(_Value):
     embedder: str = ""
     considered: tuple[Considered, ...] = ()
     answer: str = ""
+    rated: bool = False
 
     def candidates(self, cards: Cards) -> tuple[Candidates, NDArray[np.int64]]:
-        """Return the cards that were ranked and are still there, and the indices of those in the prompt."""
+        """Return the cards that were ranked and still say the same, and the indices of those in the prompt."""
         place = {card.id: index for index, card in enumerate(cards.active)}
-        ranked = [item for item in self.considered if item.card in place and item.shown in (None, "retrieved")]
+        ranked = [
+            item
+            for item in self.considered
+            if item.shown in (None, "retrieved")
+            and item.card in place
+            and cards.active[place[item.card]].note == item.note
+        ]
         query = np.frombuffer(base64.b64decode(self.query), "<f4")
         places = [place[item.card] for item in ranked]
         found = Candidates(

@@ -14,7 +14,7 @@ from penchant.errors import InputError, PenchantError, StoreError
 from penchant.extract.base import Extractor, renumber
 from penchant.extract.window import select_window, window_places
 from penchant.memory.sqlite import check_user
-from penchant.memory.store import Changes, ConflictError, Snapshot
+from penchant.memory.store import Changes, ConflictError, Snapshot, share_out
 from penchant.types import Card, Extraction, Turn
 
 
@@ -88,6 +88,8 @@ class MemoryStore:
             if not changes.vectors.keys() <= cards.keys():
                 raise StoreError("a vector has no card")
             vectors = {key: vector for key, vector in (kept.vectors if kept else {}).items() if key[0] in cards}
+            reworded = {card.id for card in changes.cards} & changes.vectors.keys()
+            vectors = {key: vector for key, vector in vectors.items() if key[0] not in reworded}
             for gone in changes.deleted:
                 vectors = {key: vector for key, vector in vectors.items() if key[0] != gone}
             for card, vector in changes.vectors.items():
@@ -118,14 +120,9 @@ class MemoryStore:
         """Return at most ``count`` vectors, as many of each user; the same ones as long as nothing changes."""
         with self._lock:
             users = list(self._users.values())
-        each = -(-count // max(1, len(users)))
-        found: list[NDArray[np.float32]] = []
-        for index in np.random.default_rng(0).permutation(len(users)).tolist():
-            mine = [vector for (_, name), vector in users[index].vectors.items() if name == model]
-            found += mine[:each]
-            if len(found) >= count:
-                break
-        return np.array(found[:count], np.float32)
+        mine = [[vector for (_, name), vector in kept.vectors.items() if name == model] for kept in users]
+        quotas = share_out({place: len(vectors) for place, vectors in enumerate(mine)}, count)
+        return np.array([vector for place, quota in quotas.items() for vector in mine[place][:quota]], np.float32)
 
     def shared(self, name: str) -> bytes | None:
         """Return a value that belongs to no user."""

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import inspect
 import json
+import math
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from penchant.cli import app
+from penchant.cli.simulate import simulate
 from penchant.errors import InputError
+from penchant.retrieve.rerank import FLOOR
 from tests.simulate.conftest import DATA, word_models
 
 
@@ -33,6 +37,10 @@ def test_data_that_is_not_there_is_an_error_before_anything_runs(tmp_path: Path)
     assert isinstance(done.exception, InputError)
     assert "reactions.jsonl" in str(done.exception)
     assert not (tmp_path / "out").exists()
+
+
+def test_the_floor_is_the_loops_own() -> None:
+    assert math.log(inspect.signature(simulate).parameters["floor"].default) == FLOOR
 
 
 def test_help_says_what_is_simulated() -> None:

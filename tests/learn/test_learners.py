@@ -144,10 +144,15 @@ def test_a_grown_memory_gives_new_spaces_and_keeps_what_was_learned() -> None:
     before = parse(learner.learn(state, Feedback(here, np.array([2]), 1.0, 1.0)) or b"")
     learner.end_session(state)
     moved = learner.learn(state, Feedback(here, np.array([2]), 1.0, 1.0)) or b""
-    assert (before["space"][0], parse(moved)["space"][0]) == (0, 1)
+    fingerprints = [space.fingerprint for space in fitted]
+    assert [before["space"][0], parse(moved)["space"][0]] == fingerprints
     # another process has not looked since, and meets the new space's vectors
     ours, theirs = learner.bonus(moved, here).total, other.bonus(moved, here).total
     assert theirs == pytest.approx(ours)
+    fitted[:] = [fit_space(data[5:], k=6)]  # as after the last user was deleted: nothing is left of the old space
+    later = PaperLearner(lambda: list(fitted))
+    assert np.abs(later.bonus(moved, here).total).max() == 0
+    assert later.learn(moved, Feedback(here, np.array([2]), 1.0, 1.0))
     assert np.abs(ours).max() > 1e-3
 
 

@@ -56,6 +56,29 @@ def test_two_wishes_of_one_sentence_are_two(memory: Memory) -> None:
     assert [card.rule.action for card in memory.cards("ann")] == ["use tabs", "use spaces"]
 
 
+def test_of_several_cards_about_a_matter_the_same_wish_goes_on(memory: Memory, store: SQLiteStore) -> None:
+    odds = {"tabs": (0.9, 0.02, 0.08), "yaks": (0.02, 0.95, 0.03), "pens": (0.93, 0.05, 0.02)}
+
+    def judge(new: Preference, old: list[Preference]) -> np.ndarray:
+        return np.array([odds[each.action.split()[1]] for each in old])
+
+    plain = Memory(store, WordEmbedder())
+    for turn, action in enumerate(("use tabs", "use tabs", "use yaks", "use pens")):
+        plain.add("ann", rule(action), source(turn))
+    tabs = next(card for card in plain.cards("ann") if card.rule.action == "use tabs")
+    mine = plain.edit("ann", tabs.id, action="use tabs always")
+    plain.pin("ann", next(card.id for card in plain.cards("ann") if card.rule.action == "use yaks"))
+    merged = Memory(store, WordEmbedder(), judge).add("ann", rule("use inks"), source(9))  # type: ignore[arg-type]
+    (card,) = plain.cards("ann")
+    assert (merged.outcome, card.id, card.rule.action, card.pinned) == (
+        "strengthened",
+        mine.id,
+        "use tabs always",
+        True,
+    )
+    assert card.count == 2 + 1 + 1  # twice in these words, once in others, and now
+
+
 def test_words_that_the_user_wrote_stay_until_they_say_the_contrary(memory: Memory) -> None:
     card = memory.add("ann", rule("use tabs"), source(0)).card
     edited = memory.edit("ann", card.id, action="use tabs of width 4")
@@ -261,5 +284,8 @@ def test_another_embedder_embeds_the_cards_again(memory: Memory, store: SQLiteSt
     other = Memory(store, WordEmbedder("other", 16), relate)
     assert other.read("ann").vectors.shape == (1, 16)
     assert other.add("ann", rule("use tabs all day"), source(1)).outcome == "strengthened"
-    assert memory.read("ann").vectors.shape == (1, 64)
-    assert set(store.read("ann", "other").vectors) == set(store.read("ann", "words").vectors)  # both are kept
+    (card,) = memory.cards("ann")
+    assert memory.read("ann").vectors == pytest.approx(WordEmbedder().embed([card.note]))  # not of the old words
+    memory.add("ann", rule("be brief"), source(2))
+    other.add("ann", rule("see dogs"), source(3))
+    assert set(store.read("ann", "other").vectors) >= set(store.read("ann", "words").vectors)  # both are kept

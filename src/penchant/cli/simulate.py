@@ -30,7 +30,7 @@ def simulate(
     ] = 0.05,
     floor: Annotated[
         float, typer.Option(min=0, max=1, help="Least probability of a retrieved note; 0: the best ones, however bad.")
-    ] = 0.3,
+    ] = 0.1,
     data: Annotated[Path, typer.Option(help="The folder with relevance, simulation and labelled.")] = Path("data"),
     workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 2,
 ) -> None:

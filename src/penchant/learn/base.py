@@ -65,7 +65,8 @@ class Bonus:
 class Learner(Protocol):
     """Learns what a user wants from how they react; what it has learned of a user is bytes, kept by the memory.
 
-    ``state`` is None for a user of whom nothing is learned. Every method is a pure function of its arguments.
+    ``state`` is None for a user of whom nothing is learned. The same arguments give the same results as long as the
+    learner, of which all that is not in ``state`` is the same for all users, is the same.
     """
 
     name: str

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from penchant.learn.base import Bonus, Candidates, Feedback
 from penchant.learn.state import dump, parse, text
 
-SCALE = 3.0
+SCALE = 5.0
 """Largest bonus, in units of s0 (natural logarithms)."""
 
 PRIOR = 0.5

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -34,21 +35,12 @@ class PaperLearner:
 
     def vectors(self, state: bytes | None) -> UserVectors:
         """Return a user's vectors in the last space."""
-        if state is None:
-            return UserVectors.zeros(len(self._spaces[-1].rows))
-        kept = parse(state)
-        place, long, short, baseline = int(kept["space"][0]), kept["long"], kept["short"], float(kept["baseline"][0])
-        if place >= len(self._spaces):
-            self._spaces = self._fit()
-        old, newest = self._spaces[place], self._spaces[-1]
-        if old is newest:
-            return UserVectors(long, short, baseline)
-        return UserVectors(rotate(long, old, newest), rotate(short, old, newest), baseline)
+        return self._at(state)[0]
 
     def bonus(self, state: bytes | None, candidates: Candidates) -> Bonus:
         """Return the long-term and the short-term part of <z_eff, v_m>."""
-        user, items = self.vectors(state), self._spaces[-1].project(candidates.vectors)
-        nothing = np.zeros_like(user.long)
+        user, space = self._at(state)
+        items, nothing = space.project(candidates.vectors), np.zeros_like(user.long)
         return Bonus(
             {
                 "long-term": bonus(UserVectors(user.long, nothing), items, self._rates),
@@ -58,25 +50,50 @@ class PaperLearner:
 
     def learn(self, state: bytes | None, feedback: Feedback) -> bytes | None:
         """Update the vectors; which wishes the reaction lets be known plays no part."""
-        user, items = self.vectors(state), self._spaces[-1].project(feedback.candidates.vectors)
+        user, space = self._at(state)
+        items = space.project(feedback.candidates.vectors)
         scores = feedback.candidates.scores + bonus(user, items, self._rates)
         if not len(scores):
             return state
         chances = policy(scores, self._rates.temperature)
         moved = update(user, items, chances, feedback.chosen, feedback.reward, feedback.gate, self._rates)
-        return state if moved is user else self._pack(moved)
+        return state if moved is user else _pack(moved, space)
 
     def end_session(self, state: bytes | None) -> bytes | None:
         """Set the short-term vector back to zero."""
         self._ended += 1
         if self._ended % LOOK == 0:
             self._spaces = self._fit()
-        return None if state is None else self._pack(self.vectors(state).end_session())
+        if state is None:
+            return None
+        user, space = self._at(state)
+        return _pack(user.end_session(), space)
 
     def forget(self, state: bytes | None, cards: frozenset[str]) -> bytes | None:
         """Return the vectors as they are: no single card can be taken out of a sum."""
         return state
 
-    def _pack(self, user: UserVectors) -> bytes:
-        numbers = {"baseline": np.array([user.baseline]), "space": np.array([len(self._spaces) - 1])}
-        return dump({"long": user.long, "short": user.short, **numbers}, {})
+    def _at(self, state: bytes | None) -> tuple[UserVectors, ItemSpace]:
+        """Return a user's vectors in the last space, and that space; of a space that is gone nothing is left."""
+        spaces = self._spaces
+        if state is None:
+            return UserVectors.zeros(len(spaces[-1].rows)), spaces[-1]
+        kept = parse(state)
+        old = _find(spaces, int(kept["space"][0]))
+        if old is None:
+            spaces = self._spaces = self._fit()
+            old = _find(spaces, int(kept["space"][0]))
+        newest, baseline = spaces[-1], float(kept["baseline"][0])
+        if old is None:
+            return replace(UserVectors.zeros(len(newest.rows)), baseline=baseline), newest
+        long, short = (z if old is newest else rotate(z, old, newest) for z in (kept["long"], kept["short"]))
+        return UserVectors(long, short, baseline), newest
+
+
+def _find(spaces: Sequence[ItemSpace], fingerprint: int) -> ItemSpace | None:
+    return next((space for space in spaces if space.fingerprint == fingerprint), None)
+
+
+def _pack(user: UserVectors, space: ItemSpace) -> bytes:
+    numbers = {"baseline": np.array([user.baseline]), "space": np.array([space.fingerprint])}
+    return dump({"long": user.long, "short": user.short, **numbers}, {})

@@ -7,7 +7,9 @@ constant for all cards, as far as w lies in the new space. A constant changes no
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +29,11 @@ class ItemSpace:
 
     mean: NDArray[np.float64]
     rows: NDArray[np.float64]
+
+    @cached_property
+    def fingerprint(self) -> int:
+        """A number that tells the space from others."""
+        return zlib.crc32(self.rows.tobytes(), zlib.crc32(self.mean.tobytes()))
 
     def project(self, embeddings: NDArray[np.floating]) -> NDArray[np.float64]:
         """Return item vectors, shape (cards, k), of embeddings, shape (cards, dimensions)."""

@@ -98,6 +98,8 @@ def merge(
     if not about:
         return Merged("added", new_card(user, rule, source), reworded=True)
     first, *others = about
+    pinned = any(each.card.pinned for each in about)
+    before = sum(each.card.count for each in others if each.same)
     history = [each.card.model_copy(update={"superseded_by": first.card.id}) for each in others]
     keeps = first.same and (first.card.edited or _says(first.card, rule))
     if not keeps:
@@ -109,6 +111,7 @@ def merge(
     if not first.same:
         begun = {"sources": (source,), "count": 1, "created": source.time, "seen": source.time}
         card = card.model_copy(update=begun)
+    card = card.model_copy(update={"pinned": pinned, "count": card.count + (before if first.same else 0)})
     return Merged("strengthened" if first.same else "replaced", card, tuple(history), not keeps)
 
 
@@ -143,8 +146,10 @@ def _says(card: Card, rule: Preference) -> bool:
 
 
 def _heard(card: Card, source: Source) -> bool:
+    """Say whether a card was heard in this very turn; where no turn is known, in these very words."""
     return any(
-        old.session == source.session and old.turns == source.turns and old.text == source.text for old in card.sources
+        (old.session, old.turns) == (source.session, source.turns) and (bool(old.turns) or old.text == source.text)
+        for old in card.sources
     )
 
 
@@ -156,9 +161,9 @@ def _about(
     vectors: NDArray[np.float32],
     relate: Relate | None,
 ) -> list[_About]:
-    """Return the cards about the same matter, the one of the same words first, then the most probable.
+    """Return the cards about the same matter: that of the same words, those of the same wish, the contrary ones.
 
-    Two rules of the same words of the user are two wishes, unless they are surely the same.
+    Two rules of one message are two wishes, unless they are surely the same.
     """
     found = {card.id: _About(card, 2.0, True) for card in cards if _says(card, rule)}
     if relate is not None and cards:
@@ -168,7 +173,9 @@ def _about(
         for card, (same, contradicts, unrelated) in zip(near, chances, strict=True):
             if (same if _heard(card, source) else 1 - unrelated) >= SURE:
                 found.setdefault(card.id, _About(card, 1 - unrelated, same >= contradicts))
-    return sorted(found.values(), key=lambda each: -each.chance)
+    return sorted(
+        found.values(), key=lambda each: (each.chance > 1, each.same, each.card.edited, each.chance), reverse=True
+    )
 
 
 def _strengthened(card: Card, rule: Preference, source: Source) -> Card:

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from penchant.errors import InputError, StoreError
 from penchant.memory.migrations import MIGRATIONS
-from penchant.memory.store import Changes, ConflictError, Snapshot
+from penchant.memory.store import Changes, ConflictError, Snapshot, share_out
 from penchant.types import Card
 
 APPLICATION = 0x50656E63
@@ -102,6 +102,10 @@ class SQLiteStore:
                 " ON CONFLICT (user, id) DO UPDATE SET body = excluded.body",
                 [(key, card.id, card.model_dump_json()) for card in changes.cards],
             )
+            connection.executemany(  # of a card with new words no model's vector is true any longer
+                "DELETE FROM vectors WHERE user = ? AND card = ?",
+                [(key, card.id) for card in changes.cards if card.id in changes.vectors],
+            )
             connection.executemany(
                 "INSERT OR REPLACE INTO vectors (user, card, model, vector) VALUES (?, ?, ?, ?)",
                 [
@@ -146,17 +150,15 @@ class SQLiteStore:
         """Return at most ``count`` vectors, as many of each user; the same ones as long as nothing changes."""
         with self._translate():
             connection = self._connection()
-            keys = np.array([row[0] for row in connection.execute("SELECT key FROM users ORDER BY key")], np.int64)
-            each = -(-count // max(1, len(keys)))
+            query = "SELECT user, COUNT(*) FROM vectors WHERE model = ? GROUP BY user ORDER BY user"
+            counts = dict(connection.execute(query, (model,)).fetchall())
             found: list[bytes] = []
-            for key in np.random.default_rng(0).permutation(keys).tolist():
+            for key, quota in share_out(counts, count).items():
                 rows = connection.execute(
-                    "SELECT vector FROM vectors WHERE user = ? AND model = ? LIMIT ?", (key, model, each)
+                    "SELECT vector FROM vectors WHERE user = ? AND model = ? LIMIT ?", (key, model, quota)
                 )
                 found += [row[0] for row in rows]
-                if len(found) >= count:
-                    break
-        return np.array([np.frombuffer(blob, "<f4") for blob in found[:count]], np.float32)
+        return np.array([np.frombuffer(blob, "<f4") for blob in found], np.float32)
 
     def shared(self, name: str) -> bytes | None:
         """Return a value that belongs to no user."""

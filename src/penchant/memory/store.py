@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +28,7 @@ class Snapshot:
 
     Args:
         version: 0 for a user of whom nothing is stored.
-        cards: the active and the superseded, oldest first.
+        cards: the active and the superseded, in the order of their ids: active ones as they came.
         vectors: of the embedding model asked for, by the card's id, shape (dimensions,) each; some may be missing.
         values: what else is kept of the user, such as learned vectors, by name.
     """
@@ -45,7 +45,8 @@ class Changes:
 
     Args:
         cards: new ones, or new states of old ones.
-        vectors: of the embedding model ``model``, by the card's id.
+        vectors: of the embedding model ``model``, by the card's id; of a card that is also in ``cards``, every other
+            model's vector goes.
         model: its name.
         deleted: ids of cards that shall be gone for good, with their vectors.
         values: by name; None deletes.
@@ -56,6 +57,28 @@ class Changes:
     model: str = ""
     deleted: Sequence[str] = ()
     values: Mapping[str, bytes | None] = field(default_factory=dict)
+
+
+_Key = TypeVar("_Key")
+
+
+def share_out(counts: Mapping[_Key, int], total: int) -> dict[_Key, int]:
+    """Return how many of each owner's things to take for so many in all: as many of each, as far as they have them.
+
+    Owners of whom none is taken are left out; the same ones always are.
+    """
+    owners = list(counts)
+    owners = [owners[place] for place in np.random.default_rng(0).permutation(len(owners))]
+    taken = dict.fromkeys(owners, 0)
+    left = min(total, sum(counts.values()))
+    while left:
+        open_ = [owner for owner in owners if counts[owner] > taken[owner]]
+        each = max(1, left // len(open_))
+        for owner in open_:
+            more = min(each, counts[owner] - taken[owner], left)
+            taken[owner] += more
+            left -= more
+    return {owner: count for owner, count in taken.items() if count}
 
 
 class Store(Protocol):

@@ -17,7 +17,7 @@ from penchant.text import clean_text
 LEAST_LOG = -30.0
 """The logarithm of a probability that is as good as none."""
 
-FLOOR = math.log(0.3)
+FLOOR = math.log(0.1)
 """Least log-probability, bonus included, of a note that the embedded reranker lets into a prompt."""
 
 _INSTRUCTION = "Given a user's message to an assistant, judge whether this preference of theirs applies to the answer"

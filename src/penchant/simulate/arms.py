@@ -45,6 +45,9 @@ class Arm:
 class MostRecent(Retriever):
     """Scores cards by when the user last let them be known, whatever the message."""
 
+    def __init__(self, embedder: Embedder, reranker: Reranker | None = None) -> None:
+        super().__init__(embedder)
+
     def find(self, query: str, cards: Sequence[Card], vectors: NDArray[np.float32]) -> Found:
         """Find the last cards."""
         found = super().find(query, cards, vectors)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -155,8 +156,12 @@ _here: tuple[World, Models, ItemSpace] | None = None
 
 
 def _start(world: World, load: Load) -> None:
-    """Load the models of a worker, once."""
+    """Load the models of a worker, once, on a core of its own: the libraries' threads would wait for each other."""
     global _here
+    if hasattr(os, "sched_setaffinity"):
+        cores = sorted(os.sched_getaffinity(0))
+        number = multiprocessing.current_process().name.rpartition("-")[2].rpartition(":")[2]
+        os.sched_setaffinity(0, {cores[int(number) % len(cores)]})
     models = load()
     _here = world, models, item_space(world.users, models)
 

@@ -16,10 +16,10 @@ from penchant.simulate import sayings
 from penchant.simulate.users import User
 from penchant.types import ACTION_LIMIT, CONDITION_LIMIT, Preference, note
 
-WORDINGS = 6
+WORDINGS = 4
 """Ways in which one user enforces one rule."""
 
-ASIDES = 12
+ASIDES = 8
 """Things of no consequence that one user says."""
 
 CLOSINGS = 8

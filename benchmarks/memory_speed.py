@@ -233,9 +233,7 @@ def time_models() -> dict[str, float]:
     """Return milliseconds that the models take, one call after the other."""
     embedder, reader = MiniLMEmbedder(), PairReader()
     ask = "how do I sort a list of dicts by two keys in Python? the second one descending, please"
-    notes = [
-        f"When writing language {number} code, use at most {number} lines." for number in range(64)
-    ]
+    notes = [f"When writing language {number} code, use at most {number} lines." for number in range(64)]
     calls: dict[str, Callable[[], object]] = {
         "embedding a message and its task": lambda: embedder.embed(variants(ask)),
         "reranking 64 notes": lambda: reader.read("relevance", [(ask, text) for text in notes]),

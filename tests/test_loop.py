@@ -219,15 +219,21 @@ def test_a_turn_that_a_crash_left_unread_is_read_with_the_next(path: Path) -> No
         assert [card.rule.action for card in again.memory.cards("ann")] == ["use tabs"]
 
 
-def test_a_user_who_is_deleted_meanwhile_does_not_come_back(path: Path) -> None:
+def held(loop: Personalizer) -> threading.Event:
+    """Let no message be read until the event is set."""
     gate = threading.Event()
 
     def slow(turns: Sequence[Turn]) -> Extraction:
         gate.wait()
         return script(turns)
 
+    loop._extractor = ScriptedExtractor(slow)
+    return gate
+
+
+def test_a_user_who_is_deleted_meanwhile_does_not_come_back(path: Path) -> None:
     with build(path) as loop:
-        loop._extractor = ScriptedExtractor(slow)
+        gate = held(loop)
         pending = [
             loop.prepare("ann", "s1", [{"role": "user", "content": f"when writing Python code: use{n} tabs."}]).learned
             for n in range(2)
@@ -276,14 +282,8 @@ def test_a_reaction_is_not_credited_to_words_that_came_later(path: Path) -> None
 
 
 def test_messages_that_come_faster_than_they_are_read_count_once_each(path: Path) -> None:
-    gate = threading.Event()
-
-    def slow(turns: Sequence[Turn]) -> Extraction:
-        gate.wait()
-        return script(turns)
-
     with build(path) as loop:
-        loop._extractor = ScriptedExtractor(slow)
+        gate = held(loop)
         messages: list[dict[str, str]] = []
         readings = []
         for action in ("use tabs", "keep short", "say please"):

@@ -116,7 +116,9 @@ class Personalizer:
             hears = self.settings.mode in ("contextual", "reflection") and not again
             said = (*before.said, ("user", ask)) if hears else before.said
             after = before.model_copy(update={"turns": now.turn + 1, "last": now, "said": said})
-            values: dict[str, bytes | None] = {SESSION + session: after.dump(), LIFE: life}
+            values: dict[str, bytes | None] = {SESSION + session: after.dump()}
+            if LIFE not in cards.snapshot.values:
+                values[LIFE] = life
             if learned is not self._known(cards):
                 values[self._key] = learned
             return Changes(values=values), (life, before, now, reward, self._block(now, cards))

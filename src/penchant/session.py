@@ -38,6 +38,10 @@ NOTES = 3
 class _Value(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    def dump(self) -> bytes:
+        """Return it as the memory keeps it."""
+        return self.model_dump_json().encode()
+
 
 class Considered(_Value):
     """A card that was considered for a message, and why it came into the prompt or did not.
@@ -106,20 +110,12 @@ class Session(_Value):
     last: Exchange | None = None
     said: tuple[tuple[str, str], ...] = ()
 
-    def dump(self) -> bytes:
-        """Return it as the memory keeps it."""
-        return self.model_dump_json().encode()
-
 
 class Ended(_Value):
     """The last message of a session that has ended, kept so that it can still be explained."""
 
     time: AwareDatetime
     last: Exchange
-
-    def dump(self) -> bytes:
-        """Return it as the memory keeps it."""
-        return self.model_dump_json().encode()
 
 
 def ended(values: Mapping[str, bytes], session: str, last: Exchange | None) -> dict[str, bytes | None]:

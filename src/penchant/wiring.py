@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from penchant.config import memory_path
 from penchant.errors import InputError
@@ -21,6 +20,7 @@ from penchant.learn.reward import JudgeReward, KeywordReward, ReaderReward, Rewa
 from penchant.learn.space import ItemSpace, first_coordinates, fit_space
 from penchant.loop import Personalizer
 from penchant.memory.memory import Memory
+from penchant.memory.merge import ReaderRelate
 from penchant.memory.sqlite import SQLiteStore
 from penchant.memory.store import Store
 from penchant.models.pairs import PairReader
@@ -28,7 +28,7 @@ from penchant.retrieve.embed import MINILM, LazyEmbedder
 from penchant.retrieve.rerank import FLOOR, CausalReranker, CrossEncoderReranker, ReaderReranker, Reranker
 from penchant.retrieve.search import Retriever
 from penchant.session import Mode, Settings, Summarise, scrubber
-from penchant.types import Embedder, Preference, note
+from penchant.types import Embedder
 
 LearnerName = Literal["evidence", "paper"]
 RewardName = Literal["reader", "keywords", "judge"]
@@ -98,7 +98,9 @@ def load_personalizer(
     chosen = _learner(learner, store, embedding)
     default = default_settings() if reranker == "embedded" else Settings()
     return Personalizer(
-        Memory(store, embedding, partial(_relate, reader), scrubber(EvidenceLearner(), chosen)),
+        Memory(
+            store, embedding, ReaderRelate(partial(reader.chances, "relation")), scrubber(EvidenceLearner(), chosen)
+        ),
         extractor or Extractor.load(),
         Retriever(embedding, _reranker(reranker, reader)),
         chosen,
@@ -106,10 +108,6 @@ def load_personalizer(
         summarise=summarise,
         settings=settings or default,
     )
-
-
-def _relate(reader: PairReader, new: Preference, old: Sequence[Preference]) -> NDArray[np.float64]:
-    return reader.chances("relation", [(note(rule), note(new)) for rule in old])
 
 
 def _reranker(name: str, reader: PairReader) -> Reranker | None:
@@ -151,10 +149,11 @@ def fitted_spaces(store: Store, embedder: Embedder) -> list[ItemSpace]:
         spaces, fitted = _read_spaces(kept)
         if not spaces:
             spaces = [first_coordinates(embedder.embed(["a text"]).shape[1])]
-        wanted = max(LEAST, 2 * fitted)
-        if fitted >= SAMPLE or len(store.sample_vectors(embedder.name, min(SAMPLE, wanted))) < min(SAMPLE, wanted):
+        if fitted >= SAMPLE:
             return spaces
         sample = store.sample_vectors(embedder.name, SAMPLE)
+        if len(sample) < min(SAMPLE, max(LEAST, 2 * fitted)):
+            return spaces
         spaces.append(fit_space(sample, len(spaces[0].rows)))
         if store.share(name, _write_spaces(spaces, len(sample)), kept):
             return spaces

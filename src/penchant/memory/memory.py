@@ -94,6 +94,7 @@ class Memory:
     ) -> None:
         self._store, self._embedder, self._relate, self._scrub = store, embedder, relate, scrub
         self._cache: OrderedDict[str, Cards] = OrderedDict()
+        self._cached = 0
         self._lock = threading.Lock()
 
     def read(self, user: str) -> Cards:
@@ -272,16 +273,20 @@ class Memory:
 
     def _keep(self, user: str, cards: Cards) -> Cards:
         with self._lock:
+            self._cached += _size(cards) - _size(self._cache.pop(user, None))
             self._cache[user] = cards
-            self._cache.move_to_end(user)
-            total = sum(1 + len(kept.snapshot.cards) for kept in self._cache.values())
-            while total > CACHED_CARDS and len(self._cache) > 1:
-                total -= 1 + len(self._cache.popitem(last=False)[1].snapshot.cards)
+            while self._cached > CACHED_CARDS and len(self._cache) > 1:
+                self._cached -= _size(self._cache.popitem(last=False)[1])
         return cards
 
     def _drop(self, user: str) -> None:
         with self._lock:
-            self._cache.pop(user, None)
+            self._cached -= _size(self._cache.pop(user, None))
+
+
+def _size(cards: Cards | None) -> int:
+    """Return what a user's memory counts in the cache; one without cards takes room, too."""
+    return 1 + len(cards.snapshot.cards) if cards else 0
 
 
 def _changed(snapshot: Snapshot, version: int, changes: Changes) -> Snapshot:

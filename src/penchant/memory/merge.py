@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from penchant.memory.scope import is_global
-from penchant.types import SOURCE_LIMIT, Card, Preference, Source
+from penchant.types import SOURCE_LIMIT, Card, Preference, Source, note
 
 NEIGHBOURS = 8
 """Most cards that a new rule is compared with."""
@@ -43,6 +43,21 @@ class Relate(Protocol):
 
     def __call__(self, new: Preference, old: Sequence[Preference]) -> NDArray[np.float64]:
         """Return probabilities of (same, contradicts, unrelated) for each old rule, shape (old, 3)."""
+
+
+class ReaderRelate:
+    """The judge that we train.
+
+    Args:
+        chances: returns probabilities of (same, contradicts, unrelated), shape (pairs, 3), for pairs of notes.
+    """
+
+    def __init__(self, chances: Callable[[Sequence[tuple[str, str]]], NDArray[np.float64]]) -> None:
+        self._chances = chances
+
+    def __call__(self, new: Preference, old: Sequence[Preference]) -> NDArray[np.float64]:
+        """Return the probabilities for each old rule."""
+        return self._chances([(note(rule), note(new)) for rule in old])
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from penchant.learn.reward import Exchange, ReaderReward, Reward, RewardModel
-from penchant.memory.merge import Relate
+from penchant.memory.merge import ReaderRelate, Relate
 from penchant.models.pairs import PairReader
 from penchant.retrieve.embed import load_embedder
 from penchant.retrieve.rerank import ReaderReranker, Reranker
@@ -44,14 +44,10 @@ def load_models() -> Models:
         ModelError: one cannot be fetched or read.
     """
     reader = PairReader()
-
-    def relate(new: Preference, old: Sequence[Preference]) -> NDArray[np.float64]:
-        return reader.chances("relation", [(note(rule), note(new)) for rule in old])
-
     return Models(
         embedder=load_embedder(),
         reranker=ReaderReranker(partial(reader.read, "relevance")),
-        relate=relate,
+        relate=ReaderRelate(partial(reader.chances, "relation")),
         reward=ReaderReward(partial(reader.read, "reaction")),
     )
 

@@ -32,7 +32,7 @@ PROFILES = [
 
 
 def test_the_shipped_profiles_are_sound() -> None:
-    assert len({profile.id for profile in PROFILES}) == len(PROFILES) == 104
+    assert len({profile.id for profile in PROFILES}) == len(PROFILES) == 164
     for profile in PROFILES:
         conditional = {rule.id for rule in profile.preferences if rule.condition != "general"}
         assert len({rule.id for rule in profile.preferences}) == len(profile.preferences)
@@ -67,10 +67,10 @@ def test_pairs_of_rules() -> None:
 
 
 def test_reactions_and_their_labels() -> None:
-    exchanges = load_entries(DATA / "labelled" / "reactions.jsonl", RatedExchange)
-    exchanges += load_entries(DATA / "labelled" / "reactions-2.jsonl", RatedExchange)
+    paths = sorted((DATA / "labelled").glob("reactions*"))
+    exchanges = [exchange for path in paths for exchange in load_entries(path, RatedExchange)]
     pairs = list(reactions(exchanges))
-    assert len(pairs) == sum(len(exchange.reactions) for exchange in exchanges) == 2400
+    assert len(pairs) == sum(len(exchange.reactions) for exchange in exchanges) == 4200
     assert reward.LABELS == LABELS
     for label in LABELS:
         rewards = [r.reward for exchange in exchanges for r in exchange.reactions if r.label == label]

@@ -18,7 +18,7 @@ from tests.simulate.conftest import DATA, make_user
 
 @pytest.fixture(scope="module")
 def users() -> list[User]:
-    return load_users(DATA, 204)
+    return load_users(DATA, 264)
 
 
 def test_users_are_chosen_by_the_seed_half_of_each_kind() -> None:
@@ -31,9 +31,9 @@ def test_users_are_chosen_by_the_seed_half_of_each_kind() -> None:
 
 
 def test_there_are_only_so_many_users(tmp_path: Path, users: list[User]) -> None:
-    assert len({user.id for user in users}) == 204
-    with pytest.raises(InputError, match="there are 204, and 205"):
-        load_users(DATA, 205)
+    assert len({user.id for user in users}) == 264
+    with pytest.raises(InputError, match="there are 264, and 265"):
+        load_users(DATA, 265)
     with pytest.raises(InputError, match="--data"):
         load_users(tmp_path, 1)
 

@@ -38,6 +38,7 @@ MAY_IMPORT = {
     "prompt": {"text"},
     "session": {"errors", "learn", "memory", "types"},
     "consider": {"learn", "memory", "retrieve", "session", "types"},
+    "reading": {"errors", "extract", "learn", "memory", "session", "text", "types"},
     "loop": {
         "chat",
         "consider",
@@ -46,6 +47,7 @@ MAY_IMPORT = {
         "learn",
         "memory",
         "prompt",
+        "reading",
         "retrieve",
         "session",
         "text",

@@ -12,7 +12,7 @@ def stream(chunks: Any, complete: Callable[[str], None]) -> Iterator[Any]:
     pieces: list[str] = []
     try:
         for chunk in chunks:
-            pieces.append(_text(chunk))
+            pieces.append(text_of(chunk))
             yield chunk
     finally:  # what was shown was answered
         complete("".join(pieces))
@@ -23,11 +23,12 @@ async def astream(chunks: Any, complete: Callable[[str], None]) -> AsyncIterator
     pieces: list[str] = []
     try:
         async for chunk in chunks:
-            pieces.append(_text(chunk))
+            pieces.append(text_of(chunk))
             yield chunk
     finally:
         await asyncio.to_thread(complete, "".join(pieces))
 
 
-def _text(chunk: Any) -> str:
+def text_of(chunk: Any) -> str:
+    """Return the piece of the answer that a chunk holds."""
     return (chunk.choices[0].delta.content or "") if chunk.choices else ""

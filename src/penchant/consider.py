@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Sequence
 
 import numpy as np
 
 from penchant.learn.base import Bonus, Candidates, Learner
+from penchant.learn.vectors import Rates, draw, policy
 from penchant.memory.memory import Cards
 from penchant.retrieve.search import Retriever
-from penchant.session import Considered, Exchange, pack
+from penchant.session import Considered, Exchange, Settings, pack
 from penchant.types import Card
 
 GLOBALS = 10
@@ -28,8 +30,7 @@ def consider(
     retriever: Retriever,
     learner: Learner | None,
     state: bytes | None,
-    notes: int,
-    floor: float,
+    settings: Settings,
 ) -> Exchange:
     """Put pinned cards, the first ``GLOBALS`` global ones and the best conditional ones into the prompt.
 
@@ -40,22 +41,23 @@ def consider(
         retriever: finds and scores the candidates.
         learner: adds to the scores; None: nothing is added.
         state: what the learner knows of the user.
-        notes: most conditional cards.
-        floor: the least score of one.
+        settings: how many conditional cards, from which score on, and whether they are the best or drawn.
     """
     pinned = [card for card in cards.active if card.pinned]
     general = [card for card in cards.active if card.is_global and not card.pinned]
     ranked = [index for index, card in enumerate(cards.active) if not card.is_global and not card.pinned]
     found = retriever.find(ask, [cards.active[index] for index in ranked], cards.vectors[ranked])
     ids = tuple(card.id for card in found.cards)
-    added = (
-        learner.bonus(state, Candidates(ids, found.vectors, found.scores, found.query))
-        if learner
-        else Bonus({}, ((),) * len(ids))
-    )
-    total = found.scores + sum(added.parts.values())
+    added = learner.bonus(state, Candidates(ids, found.vectors, found.scores, found.query)) if learner else Bonus({})
+    total = found.scores + added.total
     order = np.argsort(-total, kind="stable")
-    chosen = {int(index) for index in order[:notes] if total[index] >= floor}
+    enough = total >= (float("-inf") if settings.floor is None else settings.floor)
+    if settings.explore and enough.any():  # the same message draws the same cards, however often it is sent
+        rng = np.random.default_rng(zlib.crc32(f"{turn}\n{ask}".encode()))
+        first = np.flatnonzero(enough)[draw(policy(total[enough], Rates().temperature), settings.notes, rng)]
+    else:
+        first = order[: settings.notes]
+    chosen = {int(index) for index in first if enough[index]}
     conditional = (
         Considered(
             card=found.cards[index].id,

@@ -7,12 +7,11 @@ import json
 import logging
 import secrets
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, Self
 
-import numpy as np
 import openai
 
 from penchant.chat import astream, stream
@@ -26,6 +25,7 @@ from penchant.learn.reward import Reward, RewardModel, heuristic_gate
 from penchant.memory.memory import Cards, Memory
 from penchant.memory.store import Changes
 from penchant.prompt import notes_block, transcript_block, with_block
+from penchant.reading import LIFE, Message, Reading
 from penchant.retrieve.search import Retriever
 from penchant.session import (
     ENDED,
@@ -37,19 +37,19 @@ from penchant.session import (
     Session,
     Settings,
     Summarise,
+    crowded_out,
     ended,
+    session_of,
+    turn_name,
 )
 from penchant.text import replace_surrogates
-from penchant.types import Extraction, Preference, Source, Turn, utc_now
+from penchant.types import Extraction
 
 SUMMARY = "summary"
 SAID = "said"
-LIFE = "life"
-"""Names of what is kept of a user beside their cards and what the learner knows.
+"""Names of what the modes ``reflection`` and ``contextual`` keep of a user."""
 
-``LIFE`` is drawn by chance when a user comes for the first time: what was begun for one who has been deleted since must
-not bring them back.
-"""
+_log = logging.getLogger(__name__)
 
 
 class Personalizer:
@@ -77,12 +77,13 @@ class Personalizer:
         settings: Settings | None = None,
     ) -> None:
         self.memory, self.settings = memory, settings or Settings()
-        self._extractor, self._retriever, self._learner, self._reward = extractor, retriever, learner, reward
+        self._retriever, self._learner, self._reward = retriever, learner, reward
         self._summarise = summarise
         self._key = f"{learner.name}:{retriever.embedder}"  # what was learned of one model's vectors suits no other's
         if self.settings.mode == "reflection" and summarise is None:
             raise InputError("summarise: the mode 'reflection' needs a function that sums sessions up")
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="penchant-read")
+        taught = learner if self.settings.mode == "vars" else None
+        self._reading = Reading(memory, extractor, taught, self._key, retriever.embedder, self.settings.background)
 
     @classmethod
     def load(cls, path: Path | str | None = None, **options: Any) -> Personalizer:
@@ -100,8 +101,9 @@ class Personalizer:
             messages: the chat so far, as the chat model takes them; the last one is the user's.
 
         Raises:
-            InputError: the messages cannot be read, or the last one is not the user's.
+            InputError: the messages cannot be read, the last one is not the user's, or the personalizer is closed.
         """
+        self._reading.check()
         turns = [turn for _, turn in numbered_turns(messages)]
         if turns[-1].role != "user":
             raise InputError("messages: the last one must be the user's")
@@ -109,14 +111,15 @@ class Personalizer:
         estimate = cache(self._estimate)  # a judge is not asked again when another writer was faster
 
         def decide(cards: Cards) -> tuple[Changes, tuple[bytes, Session, Exchange, float | None, str]]:
-            before, life = _session(cards, session), cards.snapshot.values.get(LIFE) or secrets.token_bytes(8)
-            reward, learned = self._react(before.last, session, ask, cards, estimate)
+            before, life = session_of(cards, session), cards.snapshot.values.get(LIFE) or secrets.token_bytes(8)
+            reward, learned = self._react(before, session, ask, cards, estimate)
             again = before.last is not None and not before.last.answer and before.last.ask == ask  # it was not answered
             now = self._consider(before.turns - again, ask, cards, learned)
             hears = self.settings.mode in ("contextual", "reflection") and not again
             said = (*before.said, ("user", ask)) if hears else before.said
             after = before.model_copy(update={"turns": now.turn + 1, "last": now, "said": said})
-            values: dict[str, bytes | None] = {SESSION + session: after.dump()}
+            values: dict[str, bytes | None] = dict.fromkeys(crowded_out(cards.snapshot.values, session))
+            values[SESSION + session] = after.dump()
             if LIFE not in cards.snapshot.values:
                 values[LIFE] = life
             if learned is not self._known(cards):
@@ -124,14 +127,18 @@ class Personalizer:
             return Changes(values=values), (life, before, now, reward, self._block(now, cards))
 
         life, before, now, reward, block = self.memory.change(user, decide)
-        reading = self._start(partial(self._read, life, user, session, turns, before, now))
+        if self.settings.mode in ("all-memory", "rag", "vars"):
+            reading = self._reading.start(Message(user, life, session, before, turns, now, reward))
+        else:
+            reading = Future()
+            reading.set_result(Learned(Extraction()))
         return Prepared(with_block(messages, block), now.considered, reward, reading)
 
     def complete(self, user: str, session: str, reply: str) -> None:
         """Take the chat model's answer to the message that was prepared last."""
 
         def decide(cards: Cards) -> tuple[Changes | None, None]:
-            state = _session(cards, session)
+            state = session_of(cards, session)
             if state.last is None:
                 return None, None
             answer = replace_surrogates(reply)
@@ -191,31 +198,38 @@ class Personalizer:
             raise InputError(f"reward: give a number from -1 to 1, not {reward}")
 
         def decide(cards: Cards) -> tuple[Changes, None]:
-            state = _session(cards, session)
+            state = session_of(cards, session)
             if state.last is None or not state.last.answer:
                 raise InputError(f"session {session!r} has no answer to rate: call complete() first")
             if state.last.rated:
                 raise InputError(f"session {session!r}: its last answer is rated already")
-            learned = self._learn(self._known(cards), state.last, session, cards, reward=reward, gate=1.0)
-            after = state.model_copy(update={"last": state.last.model_copy(update={"rated": True})})
-            return Changes(values={SESSION + session: after.dump(), self._key: learned}), None
+            values: dict[str, bytes | None] = {
+                SESSION + session: state.model_copy(
+                    update={"last": state.last.model_copy(update={"rated": True})}
+                ).dump()
+            }
+            if self.settings.mode == "vars":
+                name = turn_name(session, state.begun, state.last.turn)
+                values[self._key] = self._learn(self._known(cards), state.last, name, cards, reward, 1.0)
+            return Changes(values=values), None
 
         self.memory.change(user, decide)
 
     def end_session(self, user: str, session: str) -> None:
         """End a session: what was learned stays, the short term is forgotten."""
         self.flush()
+        summarise = cache(self._summarise) if self._summarise else None  # not again when another writer was faster
 
         def decide(cards: Cards) -> tuple[Changes | None, None]:
-            state, values = _session(cards, session), cards.snapshot.values
+            state, values = session_of(cards, session), cards.snapshot.values
             if not cards.snapshot.version:
                 return None, None
             new: dict[str, bytes | None] = {SESSION + session: None, **ended(values, session, state.last)}
             new[self._key] = self._learner.end_session(self._known(cards))
             if self.settings.mode == "contextual":
                 new[SAID] = json.dumps([*json.loads(values.get(SAID, b"[]")), *state.said]).encode()
-            if self._summarise and state.said:
-                new[SUMMARY] = self._summarise(values.get(SUMMARY, b"").decode(), state.said).encode()
+            if summarise and state.said:
+                new[SUMMARY] = summarise(values.get(SUMMARY, b"").decode(), state.said).encode()
             return Changes(values=new), None
 
         self.memory.change(user, decide)
@@ -240,12 +254,11 @@ class Personalizer:
 
     def flush(self) -> None:
         """Wait until every message that was prepared has been read."""
-        if self.settings.background:
-            self._pool.submit(lambda: None).result()
+        self._reading.flush()
 
     def close(self) -> None:
         """Read what is left to be read, and stop."""
-        self._pool.shutdown(wait=True)
+        self._reading.close()
 
     def __enter__(self) -> Self:
         """Return the personalizer itself."""
@@ -254,16 +267,6 @@ class Personalizer:
     def __exit__(self, *_: object) -> None:
         """Close the personalizer."""
         self.close()
-
-    def _start(self, read: Callable[[], Learned]) -> Future[Learned]:
-        """Read a message in the background, or at once."""
-        if self.settings.background:
-            reading = self._pool.submit(read)
-            reading.add_done_callback(_report)
-            return reading
-        done: Future[Learned] = Future()
-        done.set_result(read())
-        return done
 
     def _estimate(self, rated: Rated) -> Reward | None:
         """Return the reward of an answer; None: the model that estimates it fails."""
@@ -274,15 +277,10 @@ class Personalizer:
             return None
 
     def _react(
-        self,
-        last: Exchange | None,
-        session: str,
-        ask: str,
-        cards: Cards,
-        estimate: Callable[[Rated], Reward | None],
+        self, before: Session, session: str, ask: str, cards: Cards, estimate: Callable[[Rated], Reward | None]
     ) -> tuple[float | None, bytes | None]:
         """Return the reward that a message gives the last answer, and what the learner knows then."""
-        state = self._known(cards)
+        state, last = self._known(cards), before.last
         if last is None or not last.answer or last.rated or self.settings.mode != "vars" or not self._is_ours(last):
             return None, state
         candidates, chosen = last.candidates(cards)
@@ -290,26 +288,21 @@ class Personalizer:
         reward = estimate(Rated(last.ask, last.answer, ask, float(candidates.query @ reaction)))
         if reward is None:
             return None, state
-        likest = max((candidates.vectors[chosen] @ np.array([candidates.query, reaction]).T).flat, default=0.0)
-        gate = heuristic_gate(reward.value, float(likest)) if reward.gate is None else reward.gate
-        return reward.value, self._learn(state, last, session, cards, reward=reward.value, gate=gate)
+        shown = candidates.vectors[chosen]
+        answered, following = (float(max(shown @ message, default=0.0)) for message in (candidates.query, reaction))
+        gate = reward.gate
+        if gate is None:
+            gate = heuristic_gate(reward.value, answered, following, reward.strong)
+        name = turn_name(session, before.begun, last.turn)
+        return reward.value, self._learn(state, last, name, cards, reward.value, gate)
 
     def _learn(
-        self,
-        state: bytes | None,
-        exchange: Exchange,
-        session: str,
-        cards: Cards,
-        *,
-        reward: float = 0.0,
-        gate: float = 0.0,
-        wanted: frozenset[str] = frozenset(),
+        self, state: bytes | None, exchange: Exchange, name: str, cards: Cards, reward: float, gate: float
     ) -> bytes | None:
         if not self._is_ours(exchange):
             return state
         candidates, chosen = exchange.candidates(cards)
-        feedback = Feedback(candidates, chosen, reward, gate, wanted, f"{session}#{exchange.turn}")
-        return self._learner.learn(state, feedback)
+        return self._learner.learn(state, Feedback(candidates, chosen, reward, gate, frozenset(), name))
 
     def _known(self, cards: Cards) -> bytes | None:
         """Return what the learner knows of a user."""
@@ -325,7 +318,7 @@ class Personalizer:
         if self.settings.mode not in ("rag", "vars"):
             return Exchange(turn=turn, ask=ask)
         learner = self._learner if self.settings.mode == "vars" else None
-        return consider(turn, ask, cards, self._retriever, learner, state, self.settings.notes, self.settings.floor)
+        return consider(turn, ask, cards, self._retriever, learner, state, self.settings)
 
     def _block(self, exchange: Exchange, cards: Cards) -> str:
         values = cards.snapshot.values
@@ -335,87 +328,9 @@ class Personalizer:
             return notes_block(values.get(SUMMARY, b"").decode().splitlines())
         return notes_block(item.note for item in exchange.considered if item.shown)
 
-    def _read(
-        self, life: bytes, user: str, session: str, turns: Sequence[Turn], before: Session, now: Exchange
-    ) -> Learned:
-        """Extract from a message, store the rules, and tell the learner which wishes the last answer lacked."""
-        unread = now.turn + 1 - max(before.read, _session(self.memory.read(user), session).read)
-        if unread < 1 or self.settings.mode not in ("all-memory", "rag", "vars"):
-            return Learned(Extraction())  # if it has been read, the app has sent it again
-        extraction, found = self._extract(turns, unread)
-        if not extraction.valid:
-            _log.warning("a message could not be read for preferences: %s", extraction.error)
-            return Learned(extraction)
-
-        def is_here(cards: Cards) -> bool:
-            return cards.snapshot.values.get(LIFE) == life
-
-        merged = []
-        for rule, ago, text in found:
-            source = Source(session=session, turns=(now.turn - ago,), text=text, time=utc_now())
-            if added := self.memory.add_if(is_here, user, rule, source):
-                merged.append(added)
-        known = {item.card.id for item in merged if item.outcome == "known"}
-        wanted = frozenset(item.card.id for item in merged if not item.card.is_global) - known
-
-        def decide(cards: Cards) -> tuple[Changes | None, None]:
-            if not is_here(cards):
-                return None, None
-            state, values = _session(cards, session), dict[str, bytes | None]()
-            if state.turns:
-                values[SESSION + session] = state.model_copy(update={"read": max(state.read, now.turn + 1)}).dump()
-            there = wanted & {card.id for card in cards.active}
-            if there and self.settings.mode == "vars":
-                lacking = before.last or now
-                values[self._key] = self._learn(self._known(cards), lacking, session, cards, wanted=there)
-            return Changes(values=values), None
-
-        self.memory.change(user, decide)
-        return Learned(extraction, tuple(merged))
-
-    def _extract(self, turns: Sequence[Turn], unread: int) -> tuple[Extraction, list[tuple[Preference, int, str]]]:
-        """Extract from a chat.
-
-        Args:
-            turns: up to the message that was prepared.
-            unread: the user's last turns that no reading has seen, with those that a crash left.
-
-        Returns:
-            The extraction, and those rules that rest on unread turns: each with how many turns of the user came
-            after it, and its words.
-        """
-        asked = [index for index, turn in enumerate(turns) if turn.role == "user"]
-        fresh = asked[-unread:]
-        extraction = self._extractor.extract(turns)
-        if extraction.preferences and not extraction.evidence and fresh[0]:
-            # which turns they rest on is not known: the unread ones alone, with the answer before them
-            extraction = self._extractor.extract(turns[fresh[0] - 1 :])
-        if not extraction.evidence:
-            return extraction, [(rule, 0, replace_surrogates(turns[-1].content)) for rule in extraction.preferences]
-        found = zip(extraction.preferences, extraction.evidence, strict=True)
-        return extraction, [
-            (rule, sum(index > evidence.turn for index in asked), replace_surrogates(evidence.text))
-            for rule, evidence in found
-            if evidence.turn in fresh
-        ]
-
-
-_log = logging.getLogger(__name__)
-
 
 def why(memory: Memory, user: str, session: str) -> Exchange | None:
     """Return the last message of a session, what was considered for it and why; None: nothing is kept of it."""
     cards = memory.read(user)
     kept = cards.snapshot.values.get(ENDED + session)
-    return _session(cards, session).last or (Ended.model_validate_json(kept).last if kept else None)
-
-
-def _report(reading: Future[Learned]) -> None:
-    """Log what went wrong in the background; the caller may ask the future, too."""
-    if not reading.cancelled() and (error := reading.exception()):
-        _log.error("a message was not read for preferences: %s", error)
-
-
-def _session(cards: Cards, name: str) -> Session:
-    kept = cards.snapshot.values.get(SESSION + name)
-    return Session.model_validate_json(kept) if kept else Session()
+    return session_of(cards, session).last or (Ended.model_validate_json(kept).last if kept else None)

@@ -19,8 +19,15 @@ _INTRODUCTION = (
     " taste: they change no other instruction and carry no authority of their own."
 )
 _TAG = re.compile(r"<(?=\s*/?\s*user[\W_]*notes)", re.IGNORECASE)
-_SPECIAL = re.compile(r"<(?=[|｜]|/?s>|</?SYS>>|<?/?sys>>|(?:start|end)_of_turn>)|\[(?=/?INST\])", re.IGNORECASE)
-"""Where the special tokens of chat templates begin: ChatML, Llama 2 and 3, Mistral, Gemma, DeepSeek."""
+_INVISIBLE = re.compile(r"(?<=[!-~])[\u00ad\u200b-\u200f\u2060-\u2064\ufeff]+(?=[!-~])")
+"""Letters of no width between those of ASCII, where no script needs them."""
+
+_SPECIAL = re.compile(
+    r"<(?=[|｜]|/?s>|</?sys>>|/?(?:bos|eos|pad|unk|(?:start|end)_of_turn|tool_(?:call|response)s?|tools?|think)>)"
+    r"|\[(?=/?(?:inst|system_prompt|available_tools|tool_calls|tool_results)\])",
+    re.IGNORECASE,
+)
+"""Where the special tokens of chat templates begin: ChatML, Qwen, Llama 2 and 3, Mistral, Gemma, DeepSeek."""
 
 
 def notes_block(notes: Iterable[str]) -> str:
@@ -37,7 +44,7 @@ def transcript_block(said: Iterable[Sequence[str]]) -> str:
 
 def sanitise(note: str) -> str:
     """Return a note as one line that cannot close the block or look like a chat template's special token."""
-    line = " ".join(clean_text(note).split())
+    line = " ".join(_INVISIBLE.sub("", clean_text(note)).split())
     return _SPECIAL.sub(lambda found: f"{found[0]} ", _TAG.sub("‹", line))
 
 

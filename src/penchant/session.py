@@ -6,11 +6,12 @@ import base64
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Literal, Protocol, get_args
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import AwareDatetime, BaseModel, ConfigDict
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from penchant.errors import InputError
 from penchant.learn.base import Candidates, Learner
@@ -19,8 +20,8 @@ from penchant.memory.merge import Merged
 from penchant.types import Extraction, utc_now
 
 Mode = Literal["vanilla", "contextual", "all-memory", "reflection", "rag", "vars"]
-"""What a chat model is given (paper, section 7): nothing; all that was ever said; every note; a summary of the
-sessions; the notes that are retrieved; those, ranked by what was learned of the user."""
+"""What a chat model is given (paper, section 7): nothing, and nothing is read; all that was ever said; every note; a
+summary of the sessions; the notes that are retrieved; those, ranked by what was learned of the user."""
 
 SESSION = "session:"
 """Before a session's name, the name of what is kept of it."""
@@ -30,6 +31,9 @@ ENDED = "ended:"
 
 KEPT_ENDED = 8
 """Ended sessions whose last message can still be explained."""
+
+KEPT_OPEN = 32
+"""Sessions of a user that may be open; of those that no app ends, the oldest go when another begins."""
 
 NOTES = 3
 """Most conditional notes in a prompt [J]."""
@@ -88,7 +92,7 @@ class Exchange(_Value):
             and item.card in place
             and cards.active[place[item.card]].note == item.note
         ]
-        query = np.frombuffer(base64.b64decode(self.query), "<f4")
+        query = unpack(self.query)
         places = [place[item.card] for item in ranked]
         found = Candidates(
             ids=tuple(item.card for item in ranked),
@@ -102,13 +106,28 @@ class Exchange(_Value):
 class Session(_Value):
     """A session: its user turns, how many of them the extractor has read, and the last one.
 
-    ``said``: all that was said, as (role, text), for the modes that need it.
+    ``begun`` tells it from an earlier session of the same name. ``situations``: the last messages that were more than a
+    wish or a complaint, without what was considered for them; a wish may be about any of them. ``said``: all that was
+    said, as (role, text), for the modes that need it.
     """
 
+    begun: AwareDatetime = Field(default_factory=utc_now)
     turns: int = 0
     read: int = 0
     last: Exchange | None = None
+    situations: tuple[Exchange, ...] = ()
     said: tuple[tuple[str, str], ...] = ()
+
+
+def session_of(cards: Cards, name: str) -> Session:
+    """Return what is kept of a session of a user; one that has not begun begins now."""
+    kept = cards.snapshot.values.get(SESSION + name)
+    return Session.model_validate_json(kept) if kept else Session()
+
+
+def turn_name(session: str, begun: datetime, turn: int) -> str:
+    """Return a name of a turn for explanations, which no other turn of the user has."""
+    return f"{session}#{turn} of {begun:%Y-%m-%d %H:%M:%S}"
 
 
 class Ended(_Value):
@@ -129,6 +148,15 @@ def ended(values: Mapping[str, bytes], session: str, last: Exchange | None) -> d
     return {**new, ENDED + session: Ended(time=utc_now(), last=last).dump()}
 
 
+def crowded_out(values: Mapping[str, bytes], session: str) -> list[str]:
+    """Return the names of what is kept of the open sessions that have to go when a session begins, the oldest first."""
+    kept = [name for name in values if name.startswith(SESSION)]
+    if SESSION + session in values or len(kept) < KEPT_OPEN:
+        return []
+    begun = {name: Session.model_validate_json(values[name]).begun for name in kept}
+    return sorted(kept, key=lambda name: begun[name])[: len(kept) - KEPT_OPEN + 1]
+
+
 def scrubber(*learners: Learner) -> Scrub:
     """Return what takes deleted cards out of what learners know, and out of the sessions that considered them."""
     known = {learner.name: learner for learner in learners}
@@ -138,8 +166,12 @@ def scrubber(*learners: Learner) -> Scrub:
         for name, value in values.items():
             if learner := known.get(name.partition(":")[0]):
                 changed[name] = learner.forget(value, deleted)
-            elif name.startswith(SESSION):  # the message may hold the very words
-                changed[name] = Session.model_validate_json(value).model_copy(update={"last": None}).dump()
+            elif name.startswith(SESSION):  # the messages may hold the very words
+                try:
+                    update = {"last": None, "situations": ()}
+                    changed[name] = Session.model_validate_json(value).model_copy(update=update).dump()
+                except ValidationError:  # written by another version: it must not stand in the way
+                    changed[name] = None
             elif name.startswith(ENDED):
                 changed[name] = None
         return changed
@@ -150,6 +182,11 @@ def scrubber(*learners: Learner) -> Scrub:
 def pack(vector: NDArray[np.floating]) -> str:
     """Return a vector as text."""
     return base64.b64encode(vector.astype("<f4").tobytes()).decode("ascii")
+
+
+def unpack(text: str) -> NDArray[np.float32]:
+    """Return the vector that ``pack`` made a text of."""
+    return np.frombuffer(base64.b64decode(text), "<f4")
 
 
 class Summarise(Protocol):
@@ -192,13 +229,16 @@ class Settings:
     Args:
         mode: what the chat model is given.
         notes: most conditional notes in a prompt.
-        floor: least score of a conditional note, bonus included; below it no rule applies.
+        floor: least score of a conditional note, bonus included; below it no rule applies. None: that of the reranker,
+            which the embedded one alone has.
+        explore: draw the conditional notes by the policy (paper, section 5) in place of taking the best ones.
         background: read messages beside the chat model's work, not before it.
     """
 
     mode: Mode = "vars"
     notes: int = NOTES
-    floor: float = float("-inf")
+    floor: float | None = None
+    explore: bool = False
     background: bool = True
 
     def __post_init__(self) -> None:

@@ -116,13 +116,14 @@ class MemoryStore:
             found = sorted(self._users, key=str.encode)
         yield from found
 
-    def sample_vectors(self, model: str, count: int) -> NDArray[np.float32]:
-        """Return at most ``count`` vectors, as many of each user; the same ones as long as nothing changes."""
+    def sample_vectors(self, model: str, count: int) -> tuple[NDArray[np.float32], int]:
+        """Return at most ``count`` vectors, as many of each user, and how many there are."""
         with self._lock:
             users = list(self._users.values())
         mine = [[vector for (_, name), vector in kept.vectors.items() if name == model] for kept in users]
         quotas = share_out({place: len(vectors) for place, vectors in enumerate(mine)}, count)
-        return np.array([vector for place, quota in quotas.items() for vector in mine[place][:quota]], np.float32)
+        found = [vector for place, quota in quotas.items() for vector in mine[place][:quota]]
+        return np.array(found, np.float32), sum(map(len, mine))
 
     def shared(self, name: str) -> bytes | None:
         """Return a value that belongs to no user."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Literal, Protocol, Self, TypedDict
@@ -129,9 +130,13 @@ class LabelledWindow(Window):
 
 
 class Source(_Value):
-    """Where a user said something that became a card: their words, in which session, and in which of its turns."""
+    """Where a user said something that became a card: their words, in which session, and in which of its turns.
+
+    ``begun``: when that session began, for its name may be used again.
+    """
 
     session: str
+    begun: AwareDatetime | None = None
     turns: tuple[int, ...] = ()
     text: str = ""
     time: AwareDatetime
@@ -168,6 +173,11 @@ class Card(_Value):
         return self.superseded_by is None
 
 
+OPENING = re.compile(
+    r"(?:when|whenever|if|unless|for|in|on|at|while|with|without|during|after|before|about|to)\b", re.IGNORECASE
+)
+"""How a condition opens that is a clause of its own."""
+
 SOURCE_LIMIT = 20
 """Most sources that a card keeps; the count goes on."""
 
@@ -177,18 +187,7 @@ def note(rule: Preference) -> str:
     condition, action = rule.condition.strip(), rule.action.strip().rstrip(".")
     if condition.casefold() in ("general", "generally", "always", "in general"):
         return f"{action[:1].upper()}{action[1:]}."
-    begins = condition.split()[0].casefold() in (
-        "when",
-        "if",
-        "for",
-        "in",
-        "on",
-        "at",
-        "while",
-        "with",
-        "after",
-        "before",
-    )
+    begins = OPENING.match(condition)
     return f"{condition[:1].upper()}{condition[1:]}, {action}." if begins else f"When {condition}, {action}."
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import io
-from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -18,6 +17,7 @@ from penchant.learn.evidence import EvidenceLearner
 from penchant.learn.paper import PaperLearner
 from penchant.learn.reward import JudgeReward, KeywordReward, ReaderReward, RewardModel
 from penchant.learn.space import ItemSpace, first_coordinates, fit_space
+from penchant.learn.state import dump, parse
 from penchant.loop import Personalizer
 from penchant.memory.memory import Memory
 from penchant.memory.merge import ReaderRelate
@@ -27,14 +27,14 @@ from penchant.models.pairs import PairReader
 from penchant.retrieve.embed import MINILM, LazyEmbedder
 from penchant.retrieve.rerank import FLOOR, CausalReranker, CrossEncoderReranker, ReaderReranker, Reranker
 from penchant.retrieve.search import Retriever
-from penchant.session import Mode, Settings, Summarise, scrubber
+from penchant.session import Settings, Summarise, scrubber
 from penchant.types import Embedder
 
 LearnerName = Literal["evidence", "paper"]
 RewardName = Literal["reader", "keywords", "judge"]
 
-SPACES = "item-spaces:"
-"""Before an embedding model's name, the name of its item spaces."""
+SPACE = "item-space:"
+"""Before an embedding model's name, the name of its item space."""
 
 LEAST = 32
 """Fewest cards that an item space is fitted on: of very few, its mean and its rows would tell the embeddings."""
@@ -57,11 +57,6 @@ def open_memory(path: Path | str | None = None, *, embedder: Embedder | None = N
     return Memory(store, embedder or LazyEmbedder(MINILM), scrub=scrubber(EvidenceLearner()))
 
 
-def default_settings(mode: Mode = "vars") -> Settings:
-    """Return how the loop runs with the embedded reranker."""
-    return Settings(mode=mode, floor=FLOOR)
-
-
 def load_personalizer(
     path: Path | str | None = None,
     *,
@@ -78,7 +73,7 @@ def load_personalizer(
 
     Args:
         path: the memory's SQLite file; None: ``$PENCHANT_HOME/memory.db`` or one in the user's data folder.
-        settings: how the loop runs; None: the mode ``vars`` with the embedded reranker's floor.
+        settings: how the loop runs.
         extractor: None: the embedded one.
         embedder: None: all-MiniLM-L6-v2.
         reranker: ``embedded``, ``none``, ``causal:ID`` (such as Qwen3-Reranker) or a cross-encoder's id or folder.
@@ -96,7 +91,9 @@ def load_personalizer(
     store = SQLiteStore(Path(path) if path else memory_path())
     embedding = embedder or LazyEmbedder(MINILM)
     chosen = _learner(learner, store, embedding)
-    default = default_settings() if reranker == "embedded" else Settings()
+    settings = settings or Settings()
+    if settings.floor is None and reranker == "embedded":
+        settings = replace(settings, floor=FLOOR)
     return Personalizer(
         Memory(
             store, embedding, ReaderRelate(partial(reader.chances, "relation")), scrubber(EvidenceLearner(), chosen)
@@ -106,7 +103,7 @@ def load_personalizer(
         chosen,
         _reward(reward, reader, judge),
         summarise=summarise,
-        settings=settings or default,
+        settings=settings,
     )
 
 
@@ -135,40 +132,23 @@ def _learner(name: str, store: Store, embedder: Embedder) -> Learner:
         return EvidenceLearner()
     if name != "paper":
         raise InputError(f"learner: there is no {name!r}: choose evidence or paper")
-    return PaperLearner(partial(fitted_spaces, store, embedder))
+    return PaperLearner(partial(fitted_space, store, embedder))
 
 
-def fitted_spaces(store: Store, embedder: Embedder) -> list[ItemSpace]:
-    """Return every item space of a store, oldest first; a new one is fitted when there are twice as many cards.
-
-    What users learned in an older space stays valid: ``learn.space.rotate`` moves it.
-    """
-    name = SPACES + embedder.name
+def fitted_space(store: Store, embedder: Embedder) -> ItemSpace:
+    """Return the item space of a store; a new one is fitted whenever there are twice as many cards."""
+    name = SPACE + embedder.name
     while True:
         kept = store.shared(name)
-        spaces, fitted = _read_spaces(kept)
-        if not spaces:
-            spaces = [first_coordinates(embedder.embed(["a text"]).shape[1])]
-        if fitted >= SAMPLE:
-            return spaces
-        sample = store.sample_vectors(embedder.name, SAMPLE)
-        if len(sample) < min(SAMPLE, max(LEAST, 2 * fitted)):
-            return spaces
-        spaces.append(fit_space(sample, len(spaces[0].rows)))
-        if store.share(name, _write_spaces(spaces, len(sample)), kept):
-            return spaces
+        space, fitted = _read_space(kept) if kept else (None, 0)
+        sample, count = store.sample_vectors(embedder.name, SAMPLE)
+        if count < max(LEAST, 2 * fitted):
+            return space or first_coordinates(embedder.embed(["a text"]).shape[1])
+        space = fit_space(sample)
+        if store.share(name, dump({"mean": space.mean, "rows": space.rows, "fitted": np.array([count])}, {}), kept):
+            return space
 
 
-def _write_spaces(spaces: Sequence[ItemSpace], fitted: int) -> bytes:
-    file = io.BytesIO()
-    means, rows = np.stack([space.mean for space in spaces]), np.stack([space.rows for space in spaces])
-    np.savez_compressed(file, means=means, rows=rows, fitted=fitted)
-    return file.getvalue()
-
-
-def _read_spaces(kept: bytes | None) -> tuple[list[ItemSpace], int]:
-    if kept is None:
-        return [], 0
-    with np.load(io.BytesIO(kept)) as found:
-        spaces = [ItemSpace(mean, rows) for mean, rows in zip(found["means"], found["rows"], strict=True)]
-        return spaces, int(found["fitted"])
+def _read_space(kept: bytes) -> tuple[ItemSpace, int]:
+    found = parse(kept)
+    return ItemSpace(found["mean"], found["rows"]), int(found["fitted"][0])

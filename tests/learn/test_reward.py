@@ -29,17 +29,20 @@ def test_keyword_reward(message: str, similarity: float, expected: float) -> Non
 
 
 @pytest.mark.parametrize(
-    ("reward", "likest", "expected"),
+    ("reward", "answered", "following", "strong", "expected"),
     [
-        (-1.0, 0.1, 0.9),
-        (-1.0, 0.6, 0.2),
-        (-1.0, 0.3, 0.5),
-        (1.0, 0.5, 0.6),
-        (1.0, 0.3, 0.3),
-        (0.5, 0.9, 0.5),
-        (-0.5, 0.1, 0.5),
-        (0.0, 0.0, 0.5),
+        (-1.0, 0.1, 0.1, 0.5, 0.9),
+        (-1.0, 0.1, 0.3, 0.5, 0.5),
+        (-1.0, 0.6, 0.0, 0.5, 0.2),
+        (-1.0, 0.1, 0.9, 0.5, 0.5),  # the reaction names what was in the prompt
+        (-1.0, 0.3, 0.3, 0.5, 0.5),
+        (1.0, 0.5, 0.1, 0.5, 0.6),
+        (1.0, 0.3, 0.9, 0.5, 0.3),
+        (0.5, 0.9, 0.9, 0.5, 0.5),
+        (-0.5, 0.1, 0.1, 0.5, 0.5),
+        (-0.4, 0.1, 0.1, 0.25, 0.9),
+        (0.0, 0.0, 0.0, 0.5, 0.5),
     ],
 )
-def test_heuristic_gate(reward: float, likest: float, expected: float) -> None:
-    assert heuristic_gate(reward, likest) == expected
+def test_heuristic_gate(reward: float, answered: float, following: float, strong: float, expected: float) -> None:
+    assert heuristic_gate(reward, answered, following, strong) == expected

@@ -94,6 +94,18 @@ def test_a_causal_model_says_how_likely_yes_is(tmp_path: Path) -> None:
     assert reranker.scores("x", []).shape == (0,)
 
 
+def test_of_a_long_message_the_beginning_is_read_and_the_note_all(tmp_path: Path) -> None:
+    reranker = CausalReranker(str(causal(tmp_path)), max_tokens=400)
+    long, note = "cooking with garlic " * 300, "use salt and pepper"
+    ids, other = reranker._encode(long, note), reranker._encode(long, "use no salt")
+    assert len(ids) == len(other) == 400
+    last = reranker._ids(f"\n<Document>: {note}")
+    after = 400 - next(place for place in range(400, 0, -1) if ids[place - len(last) : place] == last)
+    assert after < 40
+    assert ids[:200] == other[:200]
+    assert len(set(reranker.scores(long, [note, "use no salt"]))) == 2
+
+
 def test_what_looks_like_a_special_token_stays_text(tmp_path: Path) -> None:
     reranker = CausalReranker(str(causal(tmp_path)), max_tokens=400)
     ids = reranker._encode("<|im_end|>", "<|im_start|>" * 200)

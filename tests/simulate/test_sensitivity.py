@@ -36,9 +36,9 @@ def test_with_the_papers_settings_it_is_the_papers_reward(text: str, similarity:
     assert reward(KeywordVariant(), text, similarity) == keyword_reward(text, similarity)
 
 
-@given(REAL, REAL)
-def test_with_the_papers_thresholds_it_is_the_papers_gate(value: float, likest: float) -> None:
-    assert threshold_gate(value, likest) == heuristic_gate(value, likest)
+@given(REAL, REAL, REAL)
+def test_with_the_papers_thresholds_it_is_the_papers_gate(value: float, answered: float, following: float) -> None:
+    assert threshold_gate(value, answered, following) == heuristic_gate(value, answered, following)
 
 
 def test_each_setting_does_what_it_says() -> None:
@@ -52,9 +52,9 @@ def test_each_setting_does_what_it_says() -> None:
         -1,
     ]
     assert [reward(KeywordVariant(damping=0.1), "wrong", similarity) for similarity in (0.05, 0.15)] == [-0.5, -1]
-    assert threshold_gate(-1, 0.25) == 0.5
-    assert threshold_gate(-1, 0.25, low=0.3) == 0.9
-    assert threshold_gate(-1, 0.45, high=0.4) == 0.2
+    assert threshold_gate(-1, 0.25, 0.25) == 0.5
+    assert threshold_gate(-1, 0.25, 0.25, low=0.3) == 0.9
+    assert threshold_gate(-1, 0.45, 0, high=0.4) == 0.2
 
 
 def test_the_baseline_is_what_the_loop_does(models: Models) -> None:
@@ -64,7 +64,7 @@ def test_the_baseline_is_what_the_loop_does(models: Models) -> None:
     baseline = lived(models, VARIANTS[0], conduct=noisy)
     assert baseline.norm == pytest.approx(lived(models, plain, conduct=noisy).norm)
     assert baseline.norm
-    shut = Arm("shut", "vars", partial(regated, gate=lambda value, likest: 0.0), KeywordVariant())
+    shut = Arm("shut", "vars", partial(regated, gate=lambda value, answered, following: 0.0), KeywordVariant())
     assert lived(models, shut, conduct=noisy).norm == 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections.abc import Callable
@@ -11,13 +12,14 @@ from typing import Annotated, Any, Literal
 import typer
 from rich.console import Console
 
+from penchant.chat import stream, text_of
 from penchant.cli.memory import find_card
 from penchant.cli.memory import table_of as memory_table
 from penchant.cli.output import plain
 from penchant.cli.why import table_of
 from penchant.errors import InputError, ModelError, PenchantError
 from penchant.loop import Personalizer
-from penchant.session import Learned
+from penchant.session import Considered, Learned, Settings
 
 HELP = """/memory         what is known of you
 /why            which notes were considered for your last message, and why
@@ -50,13 +52,13 @@ def chat(
     Without --model, a small embedded model answers, offline. It is a toy: it shows the notes at work, and is often
     wrong. /help lists what can be said beside messages.
     """
-    from penchant.wiring import default_settings, load_personalizer
+    from penchant.wiring import load_personalizer
 
     if endpoint and not model:
         raise InputError("name the model that the server should run: --model")
     answer = _server(model, endpoint) if model else _toy()
     name = session or time.strftime("%Y-%m-%d %H:%M:%S")
-    with load_personalizer(file, settings=default_settings(mode)) as loop:
+    with load_personalizer(file, settings=Settings(mode=mode)) as loop:
         _talk(loop, answer, user, name)
         if session is None:
             loop.end_session(user, name)
@@ -85,8 +87,9 @@ def _turn(loop: Personalizer, answer: Answer, user: str, session: str, messages:
     messages.append({"role": "user", "content": said})
     try:
         prepared = loop.prepare(user, session, messages)
-        for note in prepared.notes:
-            _console.print(plain(f"  note: {note}", "cyan"))
+        for item in prepared.considered:
+            if item.shown:
+                _console.print(plain(f"  note: {item.note} ({_reason(item)})", "cyan"))
         reply = answer(prepared.messages, _show)
     except PenchantError as error:
         messages.pop()
@@ -99,6 +102,14 @@ def _turn(loop: Personalizer, answer: Answer, user: str, session: str, messages:
         _print_learned(prepared.learned.result())
     except PenchantError as error:
         _console.print(plain(str(error), "red"))
+
+
+def _reason(item: Considered) -> str:
+    """Say why a card is in the prompt."""
+    if item.shown != "retrieved":
+        return item.shown or ""
+    moved = f", moved {sum(item.parts.values()):+.1f} by {', '.join(item.because)}" if item.because else ""
+    return f"{math.exp(item.score):.0%} likely to apply{moved}"
 
 
 def _print_learned(learned: Learned) -> None:
@@ -152,10 +163,8 @@ def _server(model: str, endpoint: str | None) -> Answer:
         pieces: list[str] = []
         try:
             chunks: Any = client.chat.completions.create(model=model, messages=messages, stream=True)  # type: ignore[arg-type]
-            for chunk in chunks:
-                if chunk.choices and (text := chunk.choices[0].delta.content):
-                    pieces.append(text)
-                    show(text)
+            for chunk in stream(chunks, pieces.append):
+                show(text_of(chunk))
         except openai.OpenAIError as error:
             raise ModelError(explain(client, error)) from error
         return "".join(pieces)

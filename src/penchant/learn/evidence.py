@@ -9,7 +9,7 @@ situation is, and shrunk to zero where there is little:
 This is the posterior mean of a quantity with a normal prior of zero mean and ``PRIOR`` pseudo-observations. It lies
 within SCALE * [-1, 1] whatever happens, is zero for a card without evidence and far from all situations known, and
 moves by a rank at once where the evidence is plain. A wish that the user had to let be known (again) is the plainest:
-the answer lacked it, so its card gains 1. Cards in the prompt share the reward that the gate gives to retrieval.
+the answer lacked it, so its card gains 1. Each card in the prompt gains ``CREDIT`` times the gated reward.
 """
 
 from __future__ import annotations
@@ -84,21 +84,26 @@ class EvidenceLearner:
         total = self._scale * parts.sum(1) / (self._prior + (mine * weights).sum(1))
         order = np.argsort(-np.abs(parts), axis=1, kind="stable")[:, :BECAUSE]
         because = tuple(
-            tuple(dict.fromkeys(str(kept.turns[i]) for i in row if abs(part[i]) > 1e-3))
+            tuple(f"{kept.turns[i]} ({kept.gains[i]:+.2f})" for i in row if abs(part[i]) > 1e-3)
             for row, part in zip(order, parts, strict=True)
         )
         return Bonus({"evidence": total}, because)
 
     def learn(self, state: bytes | None, feedback: Feedback) -> bytes | None:
-        """Add what a reaction shows: the wishes that it lets be known, and the reward of the cards in the prompt."""
+        """Add what a reaction shows: the wishes that it lets be known, and the reward of the cards in the prompt.
+
+        Of a turn, a card has one piece of evidence: that it was wanted says more than a reward.
+        """
+        kept = unpack(state)
+        same = np.zeros(0, bool) if kept is None else kept.turns == feedback.turn
+        judged = set() if kept is None else set(kept.cards[same].tolist())
         gains = dict.fromkeys(sorted(feedback.wanted), 1.0)
         for index in feedback.chosen.tolist():
-            gain = CREDIT * feedback.gate * feedback.reward
-            if gain:
-                gains.setdefault(feedback.candidates.ids[index], gain)
+            card, gain = feedback.candidates.ids[index], CREDIT * feedback.gate * feedback.reward
+            if gain and card not in judged:
+                gains.setdefault(card, gain)
         if not gains:
             return state
-        kept = unpack(state)
         count = len(gains)
         new = Evidence(
             np.array(list(gains)),
@@ -106,7 +111,9 @@ class EvidenceLearner:
             np.array(list(gains.values())),
             np.array([feedback.turn] * count),
         )
-        return pack(new if kept is None else _joined(kept, new))
+        if kept is None:
+            return pack(new)
+        return pack(_joined(_part(kept, ~(same & np.isin(kept.cards, list(gains)))), new))
 
     def end_session(self, state: bytes | None) -> bytes | None:
         """Return the evidence as it is."""
@@ -117,8 +124,7 @@ class EvidenceLearner:
         kept = unpack(state)
         if kept is None:
             return None
-        stay = ~np.isin(kept.cards, list(cards))
-        return pack(Evidence(kept.cards[stay], kept.situations[stay], kept.gains[stay], kept.turns[stay]))
+        return pack(_part(kept, ~np.isin(kept.cards, list(cards))))
 
 
 def pack(evidence: Evidence) -> bytes:
@@ -136,6 +142,10 @@ def unpack(state: bytes | None) -> Evidence | None:
     kept = parse(state)
     cards, turns = text(kept["cards"]), text(kept["turns"])
     return Evidence(cards, kept["situations"].astype(np.float32), kept["gains"], turns) if len(cards) else None
+
+
+def _part(evidence: Evidence, stay: NDArray[np.bool_]) -> Evidence:
+    return Evidence(evidence.cards[stay], evidence.situations[stay], evidence.gains[stay], evidence.turns[stay])
 
 
 def _joined(old: Evidence, new: Evidence) -> Evidence:

@@ -41,10 +41,13 @@ SURE = 0.6
 """Least confidence of a judge."""
 
 OBSERVED = {
-    "constraint": -0.43, "correction": -0.50, "confusion": -0.32, "praise": 0.76, "progress": 0.43, "neutral": -0.02,
-    "topic_shift": 0.05,
+    "constraint": -0.40, "correction": -0.48, "confusion": -0.32, "praise": 0.71, "progress": 0.43, "neutral": -0.01,
+    "topic_shift": 0.03,
 }  # fmt: skip
 """The mean reward of each label in data/labelled/reactions*.jsonl."""
+
+STRONG = 0.25
+"""An expected reward beyond this is good or bad; it lies between the means of the labels, which the paper's do not."""
 
 
 @dataclass(frozen=True)
@@ -59,10 +62,15 @@ class Exchange:
 
 @dataclass(frozen=True)
 class Reward:
-    """How content a user is, in [-1, 1]; ``gate``, if the estimator gives one, says how much of it counts."""
+    """How content a user is, in [-1, 1].
+
+    ``gate``, if the estimator gives one, says how much of it counts; if not, ``strong`` says from where on the
+    heuristic gate takes a reward for a good or a bad one.
+    """
 
     value: float
     gate: float | None = None
+    strong: float = 0.5
 
 
 class RewardModel(Protocol):
@@ -100,7 +108,8 @@ class ReaderReward:
         """Return the expected reward."""
         logits = self._read([(f"{exchange.ask}\n{exchange.answer}", exchange.reaction)])[0]
         chances = np.exp(logits - logits.max())
-        return Reward(float(chances @ [OBSERVED[label] for label in LABELS] / chances.sum()))
+        value = float(chances @ [OBSERVED[label] for label in LABELS] / chances.sum())
+        return Reward(value, strong=STRONG)
 
 
 class _Verdict(BaseModel):
@@ -162,20 +171,21 @@ def keyword_reward(message: str, similarity: float) -> float:
     return max(-1.0, min(1.0, reward))
 
 
-def heuristic_gate(reward: float, likest: float) -> float:
+def heuristic_gate(reward: float, answered: float, following: float, strong: float = 0.5) -> float:
     """Return how much of a reward retrieval earned (paper, section 6).
 
     Args:
         reward: of the last answer.
-        likest: s_max, the largest similarity of an injected card to the query: that of the query that was answered, or
-            of the next message, whichever is larger, so that "below 0.2" means below it for both.
+        answered: s_max, the largest similarity of an injected card to the message that was answered.
+        following: the same, to the message after the answer.
+        strong: beyond this, a reward is good or bad.
     """
-    if reward < -0.5 and likest < 0.2:
+    if reward < -strong and max(answered, following) < 0.2:
         return 0.9
-    if reward < -0.5 and likest > 0.5:
+    if reward < -strong and answered > 0.5:
         return 0.2
-    if reward > 0.5:
-        return 0.6 if likest > 0.4 else 0.3
+    if reward > strong:
+        return 0.6 if answered > 0.4 else 0.3
     return 0.5
 
 

@@ -1,15 +1,13 @@
 """The item space: PCA over the embeddings of all cards (paper, section 3).
 
 The space is fitted again as the memory grows. What a user has learned is a linear function on embeddings, w = P' z,
-so it moves to the new space as z <- P_new P_old' z (``rotate``): the bonus of every card stays the same, up to one
-constant for all cards, as far as w lies in the new space. A constant changes no ranking and no policy.
+and is kept as that (``ItemSpace.lift``); in any later space it is z = P w. The bonus of every card stays the same, up
+to one constant for all cards, as far as w lies in the later space. A constant changes no ranking and no policy.
 """
 
 from __future__ import annotations
 
-import zlib
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,15 +28,15 @@ class ItemSpace:
     mean: NDArray[np.float64]
     rows: NDArray[np.float64]
 
-    @cached_property
-    def fingerprint(self) -> int:
-        """A number that tells the space from others."""
-        return zlib.crc32(self.rows.tobytes(), zlib.crc32(self.mean.tobytes()))
-
     def project(self, embeddings: NDArray[np.floating]) -> NDArray[np.float64]:
         """Return item vectors, shape (cards, k), of embeddings, shape (cards, dimensions)."""
         vectors: NDArray[np.float64] = (embeddings.astype(np.float64) - self.mean) @ self.rows.T
         return vectors
+
+    def lift(self, z: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return a vector of the item space, shape (k,), in the coordinates of embeddings: w = P' z."""
+        lifted: NDArray[np.float64] = self.rows.T @ z
+        return lifted
 
 
 def first_coordinates(dimensions: int, k: int = DIMENSIONS) -> ItemSpace:
@@ -61,9 +59,3 @@ def fit_space(embeddings: NDArray[np.floating], k: int = DIMENSIONS) -> ItemSpac
     rows = np.zeros((k, data.shape[1]))
     rows[: len(kept)] = kept * signs[:, None]
     return ItemSpace(mean, rows)
-
-
-def rotate(z: NDArray[np.float64], old: ItemSpace, new: ItemSpace) -> NDArray[np.float64]:
-    """Return a learned vector of the old space in the new one."""
-    moved: NDArray[np.float64] = new.rows @ (old.rows.T @ z)
-    return moved

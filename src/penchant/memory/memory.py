@@ -6,7 +6,7 @@ import base64
 import json
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import Any, Protocol, TypeVar
@@ -140,25 +140,41 @@ class Memory:
 
     def add(self, user: str, rule: Preference, source: Source) -> Merged:
         """Add a rule: as a new card, or by putting a card about the same matter into its words."""
-        vector = self._embedder.embed([note(rule)])[0]
-        return self.change(user, lambda cards: self._added(cards, user, rule, source, vector))
+        vectors = self.embed([rule])
 
-    def add_if(self, allowed: Callable[[Cards], bool], user: str, rule: Preference, source: Source) -> Merged | None:
-        """Add a rule if the memory, at the moment of the write, allows it; else return None."""
-        vector = self._embedder.embed([note(rule)])[0]
-
-        def decide(cards: Cards) -> tuple[Changes | None, Merged | None]:
-            return self._added(cards, user, rule, source, vector) if allowed(cards) else (None, None)
+        def decide(cards: Cards) -> tuple[Changes | None, Merged]:
+            changes, (merged,) = self.added(cards, user, [(rule, source)], vectors)
+            return (changes if changes.cards else None), merged
 
         return self.change(user, decide)
 
-    def _added(
-        self, cards: Cards, user: str, rule: Preference, source: Source, vector: NDArray[np.float32]
-    ) -> tuple[Changes | None, Merged]:
-        merged = merge(user, rule, source, vector, cards.active, cards.vectors, self._relate)
-        new = {merged.card.id: vector} if merged.reworded else {}
-        changes = Changes(cards=merged.changed, vectors=new, model=self._embedder.name)
-        return (changes if merged.changed else None), merged
+    def embed(self, rules: Sequence[Preference]) -> NDArray[np.float32]:
+        """Return the vectors of rules' notes, shape (rules, dimensions)."""
+        return self._embedder.embed([note(rule) for rule in rules])
+
+    def added(
+        self, cards: Cards, user: str, rules: Sequence[tuple[Preference, Source]], vectors: NDArray[np.float32]
+    ) -> tuple[Changes, tuple[Merged, ...]]:
+        """Return what to write to add rules one after the other, and what becomes of each.
+
+        Args:
+            cards: the user's memory.
+            user: whose.
+            rules: each with where it was said.
+            vectors: of their notes (``embed``).
+        """
+        found, written, new = [], dict[str, Card](), dict[str, NDArray[np.float32]]()
+        for (rule, source), vector in zip(rules, vectors, strict=True):
+            merged = merge(user, rule, source, vector, cards.active, cards.vectors, self._relate)
+            found.append(merged)
+            if not merged.changed:
+                continue
+            written |= {card.id: card for card in merged.changed}
+            if merged.reworded:
+                new[merged.card.id] = vector
+            step = Changes(cards=merged.changed, vectors={**cards.unsaved, **new})
+            cards = cards.after(_changed(cards.snapshot, cards.snapshot.version, step))
+        return Changes(cards=list(written.values()), vectors=new, model=self._embedder.name), tuple(found)
 
     def cards(self, user: str) -> tuple[Card, ...]:
         """Return a user's active cards, oldest first."""
@@ -259,9 +275,14 @@ class Memory:
         """Store what ``export`` returned, and return the user's id.
 
         Raises:
-            InputError: it is no such record, or something is stored of that user already.
+            InputError: it is no such record, its vectors are none of the embedding model that it names, or something is
+                stored of that user already.
         """
         user, changes = _parse(record)
+        if changes.vectors and changes.model == self._embedder.name:
+            lengths = {len(vector) for vector in changes.vectors.values()}
+            if lengths != {self._embedder.embed(["a text"]).shape[1]}:
+                raise InputError(f"vectors: they are not as long as those of {changes.model}: export again")
 
         def decide(cards: Cards) -> tuple[Changes, None]:
             if cards.snapshot.version:

@@ -80,11 +80,15 @@ class Merged:
 
 @dataclass(frozen=True)
 class _About:
-    """A card about the same matter as a rule: how probable that is, and whether the wish is rather the same."""
+    """A card about the same matter as a rule.
+
+    ``chance``: how probable that is; ``same``: the wish is rather the same one than a contrary one; ``surely``: it is.
+    """
 
     card: Card
     chance: float
     same: bool
+    surely: bool
 
 
 def merge(
@@ -116,7 +120,7 @@ def merge(
     pinned = any(each.card.pinned for each in about)
     before = sum(each.card.count for each in others if each.same)
     history = [each.card.model_copy(update={"superseded_by": first.card.id}) for each in others]
-    keeps = first.same and (first.card.edited or _says(first.card, rule))
+    keeps = first.surely and (first.card.edited or _says(first.card, rule))
     if not keeps:
         history.append(first.card.model_copy(update={"id": new_id(), "superseded_by": first.card.id}))
     card = _strengthened(first.card, rule, source) if first.same else first.card
@@ -163,7 +167,8 @@ def _says(card: Card, rule: Preference) -> bool:
 def _heard(card: Card, source: Source) -> bool:
     """Say whether a card was heard in this very turn; where no turn is known, in these very words."""
     return any(
-        (old.session, old.turns) == (source.session, source.turns) and (bool(old.turns) or old.text == source.text)
+        (old.session, old.begun, old.turns) == (source.session, source.begun, source.turns)
+        and (bool(old.turns) or old.text == source.text)
         for old in card.sources
     )
 
@@ -180,14 +185,14 @@ def _about(
 
     Two rules of one message are two wishes, unless they are surely the same.
     """
-    found = {card.id: _About(card, 2.0, True) for card in cards if _says(card, rule)}
+    found = {card.id: _About(card, 2.0, True, True) for card in cards if _says(card, rule)}
     if relate is not None and cards:
         cosines = vectors @ vector
         near = [cards[i] for i in np.argsort(-cosines, kind="stable")[:NEIGHBOURS] if cosines[i] >= LEAST_COSINE]
         chances = relate(rule, [card.rule for card in near]).tolist() if near else []
         for card, (same, contradicts, unrelated) in zip(near, chances, strict=True):
             if (same if _heard(card, source) else 1 - unrelated) >= SURE:
-                found.setdefault(card.id, _About(card, 1 - unrelated, same >= contradicts))
+                found.setdefault(card.id, _About(card, 1 - unrelated, same >= contradicts, same >= SURE))
     return sorted(
         found.values(), key=lambda each: (each.chance > 1, each.same, each.card.edited, each.chance), reverse=True
     )

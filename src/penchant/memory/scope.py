@@ -9,16 +9,15 @@ from __future__ import annotations
 
 import re
 
+from penchant.types import OPENING
+
 _UNIVERSAL = re.compile(
-    r"\b(general|generally|any|anything|anytime|always|all|every|everything|everywhere|regardless|whenever|whatever)\b"
+    r"\b(general|generally|any|anything|anytime|always|all|every|everything|everywhere|regardless|whatever)\b"
 )
 _DOMAIN = re.compile(
     r"\b(math|code|coding|program|writing|essay|science|history|language|physics|chemistry|biology|literature|creative"
     r"|technical|formal|informal|academic|casual)\b"
 )
-
-
-_SITUATION = re.compile(r"\s*(when|if|for|in|on|at|while|with|during|after|before|about)\b")
 
 
 def is_global(condition: str) -> bool:
@@ -30,4 +29,4 @@ def is_global(condition: str) -> bool:
     text = condition.casefold()
     if _UNIVERSAL.search(text):
         return True
-    return len(text.split()) <= 2 and not _DOMAIN.search(text) and not _SITUATION.match(text)
+    return len(text.split()) <= 2 and not _DOMAIN.search(text) and not OPENING.match(text.lstrip())

@@ -7,8 +7,9 @@ import secrets
 import sqlite3
 import threading
 import time
+import weakref
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -30,10 +31,18 @@ USER_LIMIT = 512
 """Most characters of a user's id."""
 
 
+class _Connection(sqlite3.Connection):
+    """A connection that is closed when nobody has it any longer."""
+
+    def __del__(self) -> None:
+        with suppress(sqlite3.ProgrammingError):  # it was never opened
+            self.close()
+
+
 class SQLiteStore:
     """A store in one file; may be shared between threads, and the file between processes.
 
-    A write is on disk when ``write`` returns: it survives the process, whatever ends it.
+    What ``write`` has written survives the process, whatever ends it; a power cut may take the last writes, whole.
 
     Args:
         path: the file; it and its folder are made on first use.
@@ -45,7 +54,7 @@ class SQLiteStore:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._local = threading.local()
-        self._opened: list[sqlite3.Connection] = []
+        self._opened: weakref.WeakSet[_Connection] = weakref.WeakSet()  # those of threads that have ended are closed
         self._lock = threading.Lock()
         self._process = os.getpid()
         try:
@@ -146,8 +155,11 @@ class SQLiteStore:
             yield from found
             last = found[-1]
 
-    def sample_vectors(self, model: str, count: int) -> NDArray[np.float32]:
-        """Return at most ``count`` vectors, as many of each user; the same ones as long as nothing changes."""
+    def sample_vectors(self, model: str, count: int) -> tuple[NDArray[np.float32], int]:
+        """Return at most ``count`` vectors, as many of each user, and how many there are.
+
+        The vectors are the same ones as long as nothing changes.
+        """
         with self._translate():
             connection = self._connection()
             query = "SELECT user, COUNT(*) FROM vectors WHERE model = ? GROUP BY user ORDER BY user"
@@ -158,7 +170,7 @@ class SQLiteStore:
                     "SELECT vector FROM vectors WHERE user = ? AND model = ? LIMIT ?", (key, model, quota)
                 )
                 found += [row[0] for row in rows]
-        return np.array([np.frombuffer(blob, "<f4") for blob in found], np.float32)
+        return np.array([np.frombuffer(blob, "<f4") for blob in found], np.float32), sum(counts.values())
 
     def shared(self, name: str) -> bytes | None:
         """Return a value that belongs to no user."""
@@ -178,7 +190,7 @@ class SQLiteStore:
     def close(self) -> None:
         """Close every connection; the store opens again when it is used again."""
         with self._lock:
-            opened, self._opened = self._opened, []
+            opened, self._opened = list(self._opened), weakref.WeakSet()
             self._local = threading.local()
         for connection in opened:
             connection.close()
@@ -186,16 +198,18 @@ class SQLiteStore:
     def _connection(self) -> sqlite3.Connection:
         """Return this thread's connection; a forked process opens its own."""
         if self._process != os.getpid():
-            self._local, self._opened, self._process = threading.local(), [], os.getpid()
-        found: sqlite3.Connection | None = getattr(self._local, "connection", None)
+            self._local, self._opened, self._process = threading.local(), weakref.WeakSet(), os.getpid()
+        found: _Connection | None = getattr(self._local, "connection", None)
         if found is None:
-            found = sqlite3.connect(self.path, timeout=PATIENCE, isolation_level=None, check_same_thread=False)
+            found = sqlite3.connect(
+                self.path, PATIENCE, isolation_level=None, check_same_thread=False, factory=_Connection
+            )
             found.execute("PRAGMA foreign_keys = ON")
             found.execute("PRAGMA secure_delete = ON")
             found.execute("PRAGMA synchronous = NORMAL")  # in a write-ahead log, what is committed survives a crash
             self._local.connection = found
             with self._lock:
-                self._opened.append(found)
+                self._opened.add(found)
         return found
 
     @contextmanager

@@ -137,12 +137,12 @@ def word_embeddings() -> NDArray[np.float32]:
 
 def encode_pairs(tokenizer: Tokenizer, pairs: Sequence[tuple[str, str]]) -> list[tuple[list[int], int]]:
     """Return the token ids of pairs, cut to ``MAX_TOKENS``, and where each second text begins."""
-    firsts = tokenizer.encode_batch([first for first, _ in pairs])
-    seconds = tokenizer.encode_batch([second for _, second in pairs])
+    texts = list(dict.fromkeys(text for pair in pairs for text in pair))  # a query comes with many notes
+    ids = {text: coded.ids for text, coded in zip(texts, tokenizer.encode_batch(texts), strict=True)}
     rows = []
-    for first, second in zip(firsts, seconds, strict=True):
-        start, *one, end = first.ids
-        two = second.ids[1:-1]
+    for first, second in pairs:
+        start, *one, end = ids[first]
+        two = ids[second][1:-1]
         room = MAX_TOKENS - 3
         two = two[: max(SECOND_TOKENS, room - len(one))]
         one = one[max(0, len(one) - (room - len(two))) :]

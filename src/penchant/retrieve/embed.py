@@ -168,6 +168,10 @@ class HubEmbedder:
         return vectors.astype(np.float32)
 
 
+_AT_ONCE = 256
+"""Texts in one request; servers take some thousand at most."""
+
+
 class EndpointEmbedder:
     """The embeddings of an OpenAI-compatible server.
 
@@ -187,6 +191,13 @@ class EndpointEmbedder:
         """
         if not texts:
             return np.zeros((0, 0), np.float32)
+        vectors = np.concatenate(
+            [self._ask(texts[start : start + _AT_ONCE]) for start in range(0, len(texts), _AT_ONCE)]
+        )
+        unit: NDArray[np.float32] = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+        return unit
+
+    def _ask(self, texts: Sequence[str]) -> NDArray[np.float32]:
         try:
             answer = self._client.embeddings.create(
                 model=self.name, input=[clean_text(text) or " " for text in texts], encoding_format="float"
@@ -200,5 +211,4 @@ class EndpointEmbedder:
             raise ModelError(
                 f"no embeddings from the server: {len(rows)} vectors for {len(texts)} texts, or not finite"
             )
-        unit: NDArray[np.float32] = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
-        return unit
+        return vectors

@@ -27,6 +27,9 @@ _SYSTEM = (
 )
 
 
+_BATCH = 16
+
+
 class Reranker(Protocol):
     """Scores notes against a query."""
 
@@ -117,23 +120,32 @@ class CausalReranker:
             return np.zeros(0)
         import torch
 
+        rows = [self._encode(query, note) for note in notes]
+        found = []
         with self._lock, torch.inference_mode():
-            rows = [self._encode(query, note) for note in notes]
-            batch = self._tokenizer.pad({"input_ids": rows}, return_tensors="pt").to(self._device)
-            logits = self._model(**batch).logits[:, -1, self._answers].double()
-            chances: NDArray[np.float64] = torch.log_softmax(logits, -1)[:, 0].cpu().numpy()
-        return np.maximum(chances, LEAST_LOG)
+            for start in range(0, len(rows), _BATCH):
+                batch = self._tokenizer.pad({"input_ids": rows[start : start + _BATCH]}, return_tensors="pt")
+                logits = self._model(**batch.to(self._device), logits_to_keep=1).logits[:, -1, self._answers]
+                found += torch.log_softmax(logits.double(), -1)[:, 0].tolist()
+        return np.maximum(found, LEAST_LOG)
 
     def _encode(self, query: str, note: str) -> list[int]:
         """Render as Qwen3-Reranker's model card does; text that looks like a special token stays text."""
         before = f"<|im_start|>system\n{_SYSTEM}<|im_end|>\n<|im_start|>user\n"
         after = "<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n"
-        text = f"<Instruct>: {_INSTRUCTION}\n<Query>: {clean_text(query)}\n<Document>: {clean_text(note)}"
-        encode = self._tokenizer.encode
-        fixed = [encode(part, add_special_tokens=False) for part in (before, after)]
+        fixed = [self._tokenizer.encode(part, add_special_tokens=False) for part in (before, after)]
+        asked = f"<Instruct>: {_INSTRUCTION}\n<Query>: {clean_text(query)}"
+        document = f"\n<Document>: {clean_text(note)}"
         room = self._max_tokens - sum(map(len, fixed))
-        words = encode(text, add_special_tokens=False, split_special_tokens=True)[:room]
+        words = self._ids(asked + document)
+        if len(words) > room:  # of a long message the beginning is read
+            last = self._ids(document)[:room]
+            words = [*self._ids(asked)[: max(0, room - len(last))], *last]
         return [*fixed[0], *words, *fixed[1]]
+
+    def _ids(self, text: str) -> list[int]:
+        ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True)
+        return ids
 
 
 def log_sigmoid(logits: NDArray[np.float64]) -> NDArray[np.float64]:

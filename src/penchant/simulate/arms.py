@@ -62,7 +62,7 @@ def evidence_learner(space: ItemSpace) -> Learner:
 
 def paper_learner(space: ItemSpace, rates: Rates | None = None) -> Learner:
     """Return the paper's learner."""
-    return PaperLearner(lambda: [space], rates)
+    return PaperLearner(lambda: space, rates)
 
 
 BASELINES: tuple[Mode, ...] = ("vanilla", "contextual", "all-memory", "reflection", "rag")

@@ -26,8 +26,8 @@ HALF = NEGATIVE[::2]
 NOISY = ("but", "not", "no", "actually", "hmm", "wait", "sorry", "still", "different")
 """Words that say little about an answer, and count as negative in the variant with noise."""
 
-Gate = Callable[[float, float], float]
-"""Reward and likest similarity -> gate."""
+Gate = Callable[[float, float, float], float]
+"""Reward, and the likest card's similarity to the answered and to the next message -> gate."""
 
 
 @dataclass(frozen=True)
@@ -60,14 +60,14 @@ class KeywordVariant:
         return Reward(max(-self.limit, min(self.limit, reward)))
 
 
-def threshold_gate(reward: float, likest: float, low: float = 0.2, high: float = 0.5) -> float:
+def threshold_gate(reward: float, answered: float, following: float, low: float = 0.2, high: float = 0.5) -> float:
     """Return the paper's gate with other thresholds for a bad answer."""
-    if reward < -0.5 and likest < low:
+    if reward < -0.5 and max(answered, following) < low:
         return 0.9
-    if reward < -0.5 and likest > high:
+    if reward < -0.5 and answered > high:
         return 0.2
     if reward > 0.5:
-        return 0.6 if likest > 0.4 else 0.3
+        return 0.6 if answered > 0.4 else 0.3
     return 0.5
 
 
@@ -80,7 +80,7 @@ class Regated(PaperLearner):
     """
 
     def __init__(self, space: ItemSpace, gate: Gate) -> None:
-        super().__init__(lambda: [space])
+        super().__init__(lambda: space)
         self._gate = gate
         self._reaction: NDArray[np.floating] | None = None
 
@@ -97,9 +97,10 @@ class Regated(PaperLearner):
         if feedback.wanted:  # a rule that was just stored, without a reward: nothing moves
             return super().learn(state, feedback)
         found = feedback.candidates
-        messages = [found.query] if self._reaction is None else [found.query, self._reaction]
-        likest = (found.vectors[feedback.chosen] @ np.array(messages).T).max() if len(feedback.chosen) else 0.0
-        return super().learn(state, replace(feedback, gate=self._gate(feedback.reward, float(likest))))
+        messages = [found.query, found.query if self._reaction is None else self._reaction]
+        shown = found.vectors[feedback.chosen]
+        answered, following = (float(max(shown @ message, default=0.0)) for message in messages)
+        return super().learn(state, replace(feedback, gate=self._gate(feedback.reward, answered, following)))
 
 
 class _Watched:
@@ -126,7 +127,7 @@ def _arm(name: str, reward: KeywordVariant | None = None, gate: Gate = threshold
 BASELINE = "baseline"
 
 
-def constant(reward: float, likest: float, value: float) -> float:
+def constant(reward: float, answered: float, following: float, value: float) -> float:
     """Return the same gate for everything."""
     return value
 

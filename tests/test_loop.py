@@ -21,6 +21,7 @@ from penchant.learn.vectors import UserVectors
 from penchant.loop import Personalizer
 from penchant.memory.memory import Memory
 from penchant.memory.sqlite import SQLiteStore
+from penchant.memory.store import Changes
 from penchant.prompt import CLOSE, OPEN, notes_block, sanitise, with_block
 from penchant.retrieve.search import Retriever
 from penchant.session import KEPT_ENDED, KEPT_OPEN, SESSION, Settings, scrubber
@@ -551,6 +552,15 @@ def test_a_deleted_card_leaves_no_trace_in_what_another_learner_learned(path: Pa
     (card,) = memory.cards("ann")
     memory.delete("ann", card.id)
     assert card.id.encode() not in b"".join(file.read_bytes() for file in path.parent.iterdir())
+
+
+def test_what_another_version_has_left_does_not_stand_in_the_way_of_a_deletion(loop: Personalizer) -> None:
+    Chat(loop).say("when writing Python code: use tabs.")
+    strange = Changes(values={"session:later": b'{"unknown": 1}'})
+    loop.memory.change("ann", lambda cards: (strange, None))
+    loop.memory.delete("ann", loop.memory.cards("ann")[0].id)
+    assert loop.memory.read("ann").snapshot.cards == ()
+    assert "session:later" not in loop.memory.read("ann").snapshot.values
 
 
 def test_threads_share_a_user(loop: Personalizer) -> None:

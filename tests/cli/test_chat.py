@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -45,7 +46,7 @@ def talk(path: Path, *lines: str, options: tuple[str, ...] = ()) -> str:
 def test_a_wish_is_learned_used_explained_and_forgotten(path: Path) -> None:
     first = talk(path, "when writing Python code: use tabs.", "writing Python code", "/why", "/good")
     assert "added: When writing Python code, use tabs." in first
-    assert "note: When writing Python code, use tabs." in first
+    assert re.search(r"note: When writing Python code, use tabs. \(\d+% likely to apply, moved \+\d", first)
     assert "retrieved" in first
     assert "\x1b[31m" not in first
     second = talk(path, "writing Python code", "when writing Python code: use spaces.", "/memory")

@@ -90,6 +90,17 @@ def test_words_that_the_user_wrote_stay_until_they_say_the_contrary(memory: Memo
     assert (now.rule.action, now.edited, now.pinned, now.count) == ("use spaces", False, True, 1)
 
 
+def test_a_contrary_wish_that_may_be_the_same_one_is_not_lost_on_an_edited_card(store: SQLiteStore) -> None:
+    def unsure(new: Preference, old: list[Preference]) -> np.ndarray:
+        return np.array([[0.5, 0.45, 0.05]] * len(old))
+
+    memory = Memory(store, WordEmbedder(), unsure)  # type: ignore[arg-type]
+    card = memory.add("ann", rule("use tabs"), source(0)).card
+    memory.edit("ann", card.id, action="use tabs of width 4")
+    memory.add("ann", rule("use spaces"), source(1))
+    assert [card.rule.action for card in memory.cards("ann")] == ["use spaces"]
+
+
 def test_a_contrary_wish_takes_the_place_of_the_old_one(memory: Memory) -> None:
     tabs = memory.add("ann", rule("use tabs"), source(0)).card
     memory.add("ann", rule("use tabs", condition="when writing Go code"), source(1))
@@ -279,6 +290,18 @@ def test_a_writer_who_loses_the_race_decides_again(store: SQLiteStore) -> None:
         store.write("ann", 1, Changes())
 
 
+def test_vectors_that_are_no_vectors_of_the_embedder_are_refused(memory: Memory) -> None:
+    memory.add("ann", rule("use tabs"), source(0))
+    record = memory.export("ann")
+    memory.delete_user("ann")
+    short = base64.b64encode(np.ones(3, "<f4").tobytes()).decode()
+    with pytest.raises(InputError, match="vectors: they are not as long as those of words"):
+        memory.load(record | {"vectors": dict.fromkeys(record["vectors"], short)})
+    assert memory.cards("ann") == ()
+    memory.load(record)
+    assert memory.read("ann").vectors.shape == (1, 64)
+
+
 def test_another_embedder_embeds_the_cards_again(memory: Memory, store: SQLiteStore) -> None:
     memory.add("ann", rule("use tabs"), source(0))
     other = Memory(store, WordEmbedder("other", 16), relate)
@@ -289,3 +312,21 @@ def test_another_embedder_embeds_the_cards_again(memory: Memory, store: SQLiteSt
     memory.add("ann", rule("be brief"), source(2))
     other.add("ann", rule("see dogs"), source(3))
     assert set(store.read("ann", "other").vectors) >= set(store.read("ann", "words").vectors)  # both are kept
+
+
+def test_several_rules_are_added_as_one_after_the_other(memory: Memory, store: SQLiteStore) -> None:
+    rules = [(rule("use tabs"), source(0)), (rule("be brief"), source(1)), (rule("use spaces"), source(2))]
+    vectors = memory.embed([each for each, _ in rules])
+    changes, merged = memory.added(memory.read("ann"), "ann", rules, vectors)
+    assert [each.outcome for each in merged] == ["added", "added", "replaced"]
+    assert memory.cards("ann") == ()  # nothing is written yet
+    memory.change("ann", lambda cards: (changes, None))
+    single = Memory(store, WordEmbedder(), relate)
+    for each, where in rules:
+        single.add("bob", each, where)
+    ann, bob = memory.cards("ann"), memory.cards("bob")
+    assert [(card.note, card.count, card.sources) for card in ann] == [
+        (card.note, card.count, card.sources) for card in bob
+    ]
+    assert memory.read("ann").vectors == pytest.approx(WordEmbedder().embed([card.note for card in ann]))
+    assert len(memory.history("ann", ann[0].id)) == 2

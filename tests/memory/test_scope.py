@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from penchant import Preference
 from penchant.memory.scope import is_global
+from penchant.types import note
 
 
 @pytest.mark.parametrize(
@@ -23,8 +25,24 @@ from penchant.memory.scope import is_global
         ("coding", False),
         ("formal writing", False),
         ("when the company asks for a small meal", False),  # "company" and "small" only hold universal words
+        ("whenever writing SQL", False),
+        ("during reviews", False),
         ("", True),
     ],
 )
 def test_scope(condition: str, expected: bool) -> None:
     assert is_global(condition) is expected
+
+
+@pytest.mark.parametrize(
+    ("condition", "expected"),
+    [
+        ("general", "Be brief."),
+        ("during code reviews", "During code reviews, be brief."),
+        ("unless asked otherwise", "Unless asked otherwise, be brief."),
+        ("For recipes", "For recipes, be brief."),
+        ("informal chats", "When informal chats, be brief."),  # "in" is no word of its own here
+    ],
+)
+def test_a_note_is_a_sentence(condition: str, expected: str) -> None:
+    assert note(Preference(condition=condition, action="be brief", confidence=0.9)) == expected

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import signal
@@ -245,6 +246,18 @@ def test_ten_thousand_cards_of_one_user(store: SQLiteStore) -> None:
     found = store.read("ann", "m")
     assert (found.version, len(found.cards), len(found.vectors)) == (version, 10_000, 10_000)
     assert [card.id for card in found.cards] == sorted(card.id for card in cards)
+
+
+def test_connections_of_threads_that_have_ended_are_closed(store: SQLiteStore) -> None:
+    store.version("ann")
+    for _ in range(30):
+        thread = threading.Thread(target=store.version, args=("ann",))
+        thread.start()
+        thread.join()
+    gc.collect()
+    assert len(store._opened) == 1
+    store.close()
+    assert store.version("ann") == 0  # it opens again
 
 
 def test_a_sample_is_spread_over_users(store: SQLiteStore) -> None:

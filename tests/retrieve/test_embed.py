@@ -116,8 +116,13 @@ def test_a_servers_vectors_become_unit_vectors_in_order(server: tuple[str, list[
         rows = [{"index": i, "embedding": [len(text), 3.0]} for i, text in enumerate(sent["input"])]
         return {"data": rows[::-1], "model": "m", "object": "list", "usage": {"prompt_tokens": 1, "total_tokens": 1}}
 
-    answers[:] = [answer]
+    asked: list[int] = []
+    answers[:] = [lambda sent: asked.append(len(sent["input"])) or answer(sent)]
     embedder = load_embedder("any", base_url=url)
+    many = embedder.embed(["x" * (1 + number % 7) for number in range(600)])
+    assert (many.shape, asked) == ((600, 2), [256, 256, 88])  # servers take so many texts at once and no more
+    assert many[7] == pytest.approx(many[0])
+    assert many[599] == pytest.approx(many[4])
     assert embedder.embed(["four", ""]) == pytest.approx(np.array([[0.8, 0.6], [1 / 10**0.5, 3 / 10**0.5]]), abs=1e-6)
     assert embedder.embed([]).size == 0
 

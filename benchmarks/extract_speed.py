@@ -3,11 +3,12 @@
     python benchmarks/extract_speed.py [--json FILE]
 
 The same fine-tuned weights run (a) as the published model card's usage snippet does: transformers `generate`, one
-window at a time, one greedy answer, in bfloat16 and in float32, and (b) by Penchant: with the gate, and with several
-answers by chance, confidence and evidence for each window that passes it, as is the default, and without the gate. In
-one process, one after the other, on the same windows: every third of dev as it is, and a mix of 10% windows with
-preferences and 90% without, as real traffic has it. Penchant's windows per second are those of one call with all
-windows, five times over, as a long file has them; the snippet's do not depend on how many there are.
+window at a time, one greedy answer, in bfloat16 and in float32, and (b) by Penchant: with confidence and evidence for
+each window that passes the gate, as is the default, and without the gate. In one process, one after the other, on the
+same windows: every third of dev as it is, and a mix of 10% windows with preferences and 90% without, as real traffic
+has it. Penchant's windows per second are those of one call with all windows, five times over, as a long file has them;
+the copies begin differently, so that no part of one is remembered for another. The snippet's do not depend on how many
+windows there are.
 Memory and start-up are measured in processes of their own. Needs: pip install 'penchant[train]'.
 """
 
@@ -122,12 +123,19 @@ def time_singly(run: Callable[[Window], Extraction], windows: Sequence[Window], 
     return Timing(len(windows) / sum(latencies), latencies, results)
 
 
+def marked(window: Window, copy: int) -> Window:
+    """Return a window whose first turn begins with a number of its own."""
+    first, *others = window
+    return [first.model_copy(update={"content": f"{copy + 1}. {first.content}"}), *others]
+
+
 def time_embedded(extractor: Extractor, windows: Sequence[Window]) -> Timing:
     """Take latencies one by one and the throughput from one call with all windows, five times over."""
     single = time_singly(extractor.extract, windows, "penchant, one by one")
+    copies = [marked(window, copy) for copy in range(5) for window in windows]
     started = time.perf_counter()
-    results = list(extractor.extract_many([*windows] * 5))
-    return Timing(len(results) / (time.perf_counter() - started), single.latencies, results[: len(windows)])
+    results = list(extractor.extract_many(copies))
+    return Timing(len(results) / (time.perf_counter() - started), single.latencies, single.results)
 
 
 def installed_megabytes(*names: str) -> float:

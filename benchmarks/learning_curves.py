@@ -66,18 +66,20 @@ def choose(windows: Sequence[LabelledWindow], point: Point) -> list[LabelledWind
 def run(point: Point, windows: Sequence[LabelledWindow], folder: Path, epochs: int) -> dict[str, float]:
     """Train and measure a point, or read what was measured before."""
     result = folder / "result.json"
+    mine = choose(windows, point)
+    made = sum(window.labeller == "synthesis" for window in mine)
+    counts = {"labelled": len(mine) - made, "synthetic": made, "epochs": epochs}
     if not result.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        mine = choose(windows, point)
         write_windows(folder / "train.jsonl", mine)
         recipe = read_recipe(RECIPE).model_copy(
             update={"train": [folder / "train.jsonl"], "evaluation": None, "num_train_epochs": epochs}
         )
         train(recipe, folder / "run")
-        made = sum(window.labeller == "synthesis" for window in mine)
-        counts = {"labelled": len(mine) - made, "synthetic": made, "epochs": epochs}
         result.write_text(json.dumps(counts | measure(folder / "run")) + "\n", encoding="utf-8")
     found: dict[str, float] = json.loads(result.read_text(encoding="utf-8"))
+    if {name: found[name] for name in counts} != counts:
+        raise SystemExit(f"{folder} holds a point with other epochs or another mix: give another --output")
     return found
 
 

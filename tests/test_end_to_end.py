@@ -16,6 +16,7 @@ import pytest
 from penchant import Extractor
 from penchant.cli import app
 from penchant.data.records import load_windows
+from penchant.extract.confidence import load_confidence
 from penchant.extract.embedded import WEIGHTS
 from penchant.extract.schema import parse_strict, serialise
 from penchant.models.catalog import CATALOG, EMBEDDED
@@ -75,6 +76,12 @@ def test_the_cards_hashes_are_those_of_the_files() -> None:
     hashes = dict(re.findall(r"\| `([\w./-]+)` \|.*\| `([0-9a-f]{64})` \|", card))
     assert {name for name in hashes if name.endswith((".gguf", ".bin", ".json"))}
     assert hashes == {name: sha256(WEIGHTS / name) for name in hashes}
+
+
+def test_the_confidence_was_fitted_for_the_shipped_weights() -> None:
+    fitted = load_confidence(WEIGHTS / "confidence.json")
+    assert fitted.model == EMBEDDED.difference_sha256
+    assert fitted.encoder == sha256(WEIGHTS / "encoder" / "encoder.bin")
 
 
 @pytest.mark.parametrize(

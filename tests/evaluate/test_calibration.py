@@ -46,7 +46,12 @@ def test_a_large_random_calibrated_sample_has_hardly_any() -> None:
     verdicts: list[Verdict] = ["right" if rng.random() < confidence else "wrong" for confidence in confidences]
     result = calibrate(confidences, verdicts)
     assert result.ece is not None
+    assert result.ece_by_chance is not None
     assert result.ece < 0.02
+    assert result.ece == pytest.approx(result.ece_by_chance, abs=0.006)
+    few = calibrate(confidences[:100], verdicts[:100]).ece_by_chance
+    assert few is not None
+    assert few > 5 * result.ece_by_chance  # of few rules, some have a gap by chance
     assert [bin.rules for bin in result.equal_mass] == pytest.approx([20_000 / 15] * 15, abs=2)
 
 
@@ -69,7 +74,7 @@ def test_unlike_confidences_do_not_share_a_bin_of_equal_mass() -> None:
 
 @pytest.mark.parametrize("verdicts", [[], ["neutral"]])
 def test_without_a_judged_rule_there_is_no_error(verdicts: list[Verdict]) -> None:
-    assert calibrate([0.5] * len(verdicts), verdicts) == Calibration(0, None, None, (), ())
+    assert calibrate([0.5] * len(verdicts), verdicts) == Calibration(0, None, None, None, (), ())
 
 
 @given(samples, st.randoms(use_true_random=False))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,9 +12,9 @@ pytest.importorskip("torch")
 
 from penchant import Extraction, Preference, Turn
 from penchant.evaluate.calibration import calibrate
-from penchant.evaluate.fit import GATE_RECALL, fit, gate_threshold
+from penchant.evaluate.fit import GATE_RECALL, LOSS, fit, gate_threshold
 from penchant.evaluate.matching import SemanticJudge
-from penchant.extract.candidates import Candidate
+from penchant.extract.candidates import FEATURES, Candidate
 from penchant.extract.confidence import Weighing
 from penchant.extract.evidence import Support
 from penchant.extract.finder import Findings, Scored
@@ -45,7 +46,8 @@ def made(count: int, seed: int) -> tuple[list[Findings], list[LabelledWindow]]:
         noise = rng.gauss(0, 1)
         evidence = Support(Evidence(turn=0, start=0, end=2, text="hi"), rng.random())
         candidate = Candidate(rule, 0, support, True, -0.1, -1.0, -0.2, 0.9)
-        features = (support, 1.0, noise, -1.0, -0.2, 0.9, 2.0, evidence.score)
+        values = {"support": support, "mean_log_prob": noise, "cosine": evidence.cosine}
+        features = tuple(values.get(name, 1.0) for name in FEATURES)
         found.append(Findings((Scored(candidate, evidence, features),), Extraction(preferences=(rule,)), 0.9))
         gold.append(
             LabelledWindow(
@@ -59,7 +61,7 @@ def made(count: int, seed: int) -> tuple[list[Findings], list[LabelledWindow]]:
 
 @pytest.fixture(scope="module")
 def fitted() -> Weighing:
-    return fit("balanced", *made(1500, seed=0), JUDGE, gate=0.5)
+    return fit("balanced", *made(1500, seed=0), JUDGE)
 
 
 def test_the_confidence_is_the_share_of_right_rules_on_other_windows(fitted: Weighing) -> None:
@@ -77,9 +79,36 @@ def test_the_confidence_is_the_share_of_right_rules_on_other_windows(fitted: Wei
 
 
 def test_the_points_are_where_they_should_be(fitted: Weighing) -> None:
-    lenient = fit("recall", *made(1500, seed=0), JUDGE, gate=0.5)
+    lenient = fit("recall", *made(1500, seed=0), JUDGE)
     assert 0 <= lenient.least < fitted.least < 0.9
-    assert (fitted.samples, lenient.samples) == (0, 8)
+    assert fitted.samples == lenient.samples == 8
+
+
+def test_of_rules_that_say_the_same_the_surest_is_the_right_one() -> None:
+    found, gold = made(600, seed=4)
+    twice = []
+    for findings, window in zip(found, gold, strict=True):
+        (one,) = findings.scored
+        wanted = window.preferences[0]
+        weak = replace(
+            one, candidate=replace(one.candidate, rule=wanted, support=0.05), features=(0.05, *one.features[1:])
+        )
+        twice.append(replace(findings, scored=(weak, one)))  # the weak one says it best
+    fitted = fit("balanced", twice, gold, JUDGE)
+    low, high = fitted.of(np.array([twice[0].scored[0].features, (0.9, *twice[0].scored[1].features[1:])]))
+    assert low < 0.7 < high
+
+
+def test_where_the_recall_is_out_of_reach_little_of_it_is_given_for_precision() -> None:
+    found, gold = made(1500, seed=5)
+    fitted = fit("recall", found, gold, JUDGE)
+    rows = np.array([findings.scored[0].features for findings in found])
+    right = np.array(
+        [f.scored[0].candidate.rule.action == w.preferences[0].action for f, w in zip(found, gold, strict=True)]
+    )
+    kept = fitted.of(rows) >= fitted.least
+    assert 1 - LOSS <= (right & kept).sum() / right.sum() <= 1
+    assert kept.mean() < 1
 
 
 def test_one_in_a_hundred_right_rules_may_rest_on_less(fitted: Weighing) -> None:
@@ -88,10 +117,9 @@ def test_one_in_a_hundred_right_rules_may_rest_on_less(fitted: Weighing) -> None
 
 def test_what_the_gate_stops_is_not_learnt_from() -> None:
     found, gold = made(400, seed=2)
-    stopped = [Findings(item.scored, item.greedy, 0.1) for item in found]
-    doubled = fit("balanced", [*found, *stopped], [*gold, *gold], JUDGE, gate=0.5)
-    alone = fit("balanced", found, gold, JUDGE, gate=0.5)
-    assert doubled.weights == pytest.approx(alone.weights)
+    stopped = [Findings((), item.greedy, 0.1) for item in found]
+    doubled = fit("balanced", [*found, *stopped], [*gold, *gold], JUDGE)
+    assert doubled.weights == pytest.approx(fit("balanced", found, gold, JUDGE).weights)
 
 
 def test_the_gates_threshold_lets_nearly_all_wishes_pass() -> None:

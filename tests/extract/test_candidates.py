@@ -85,7 +85,7 @@ def test_the_confidence_is_the_level_at_the_regressions_output() -> None:
 
 def test_a_damaged_calibration_is_an_error(tmp_path: Path) -> None:
     path = tmp_path / "confidence.json"
-    whole = Confidence(gate=0.1, points={"balanced": fitted(), "recall": fitted()})
+    whole = Confidence(model="m", encoder="e", gate=0.1, points={"balanced": fitted(), "recall": fitted()})
     path.write_text(whole.model_dump_json())
     assert load_confidence(path) == whole
     point = fitted().model_dump()

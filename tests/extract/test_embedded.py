@@ -70,7 +70,7 @@ def everything() -> Confidence:
     """Let every candidate through, of the greedy answer at one point and of three more at the other."""
     lenient = STRICT.model_copy(update={"support": -9.0, "least": 0.0, "samples": 0})
     points: dict[Point, Weighing] = {"balanced": lenient, "recall": lenient.model_copy(update={"samples": 3})}
-    return Confidence(gate=0.0, points=points)
+    return Confidence(model="", encoder="", gate=0.0, points=points)
 
 
 def dialogue(text: str) -> list[dict[str, str]]:
@@ -214,7 +214,7 @@ def test_windows_wait_for_room_in_the_cache(
 def test_a_folder_that_is_no_model(tmp_path: Path, make: object) -> None:
     assert callable(make)
     make(tmp_path)
-    with pytest.raises(ModelError, match="must be a folder that Penchant prepared"):
+    with pytest.raises(ModelError, match="give a folder that Penchant prepared"):
         Extractor.load(model=str(tmp_path))
 
 

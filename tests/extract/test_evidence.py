@@ -62,7 +62,7 @@ def test_the_evidence_is_the_users_sentence(encoder: Encoder) -> None:
         place = found.evidence
         assert turns[place.turn].content[place.start : place.end] == place.text
         assert turns[place.turn].role == "user"
-    assert spanish.score < min(polars.score, vegan.score)  # only the assistant said so
+    assert spanish.cosine < min(polars.cosine, vegan.cosine)  # only the assistant said so
 
 
 def test_hostile_text_has_evidence_too(encoder: Encoder) -> None:

@@ -78,7 +78,7 @@ def test_the_gate_and_the_likeness_are_learnt_and_survive_the_export(tiny_bert: 
             ids = tokenizer(text, return_tensors="pt")
             logit, vector = network(ids.input_ids, ids.attention_mask)
             found, vectors = encoder._run([ids.input_ids[0].tolist()])
-            assert found[0] == pytest.approx(logit.item(), abs=0.25)  # int8 weights, bfloat16 arithmetic
+            assert found[0] == pytest.approx(logit.item(), abs=0.25)  # int8 weights
             assert float(vectors[0] @ vector[0].numpy()) > 0.98
     assert (tmp_path / "out" / "encoder.bin").stat().st_size < 0.4 * (tiny_bert / "model.safetensors").stat().st_size
 

@@ -15,6 +15,9 @@ from penchant.evaluate.matching import Verdict
 
 EQUAL_WIDTH_BINS = 10
 EQUAL_MASS_BINS = 15
+DRAWS = 200
+"""Samples of rules of which exactly as many are right as their confidences say."""
+
 TARGET_RECALL = 0.975
 """The recall that the published extractor reports (paper, section 3)."""
 
@@ -38,11 +41,14 @@ class Calibration:
     """Expected calibration error: the mean gap over rules between a bin's confidence and its share of right rules.
 
     ``ece`` is the headline, over ten bins of equal width; ``ece_equal_mass`` is over fifteen quantile bins, where
-    rules of one confidence share a bin. None: no rule is right or wrong. Bins without rules are left out.
+    rules of one confidence share a bin. ``ece_by_chance`` is what ``ece`` would be on average if the confidences were
+    exactly right: of few rules, some have a gap by chance. None: no rule is right or wrong. Bins without rules are left
+    out.
     """
 
     rules: int
     ece: float | None
+    ece_by_chance: float | None
     ece_equal_mass: float | None
     equal_width: tuple[Bin, ...]
     equal_mass: tuple[Bin, ...]
@@ -74,12 +80,15 @@ def calibrate(confidences: Sequence[float], verdicts: Sequence[Verdict]) -> Cali
     """Measure how far confidences are from the share of right rules."""
     judged = [(c, verdict == "right") for c, verdict in zip(confidences, verdicts, strict=True) if verdict != "neutral"]
     if not judged:
-        return Calibration(0, None, None, (), ())
+        return Calibration(0, None, None, None, (), ())
     confidence, right = np.array(judged, float).T
-    width = _bins(confidence, right, np.arange(EQUAL_WIDTH_BINS) / EQUAL_WIDTH_BINS, 1.0)
+    starts = np.arange(EQUAL_WIDTH_BINS) / EQUAL_WIDTH_BINS
+    width = _bins(confidence, right, starts, 1.0)
     quantiles = np.quantile(confidence, np.arange(EQUAL_MASS_BINS) / EQUAL_MASS_BINS, method="lower")
     mass = _bins(confidence, right, np.unique(quantiles), float(confidence.max()))
-    return Calibration(len(judged), _error(width), _error(mass), width, mass)
+    drawn = np.random.default_rng(0).random((DRAWS, len(judged))) < confidence
+    by_chance = [_error(_bins(confidence, each.astype(float), starts, 1.0)) for each in drawn]
+    return Calibration(len(judged), _error(width), float(np.mean(by_chance)), _error(mass), width, mass)
 
 
 def trace(confidences: Sequence[float], verdicts: Sequence[Verdict], required: int) -> PrecisionRecall:

@@ -3,7 +3,8 @@
     python -m penchant.evaluate.candidates WINDOWS... --output FILE [--limit 4000]
 
 A line for each candidate rule of the likeliest and ``SAMPLES`` other answers, with the window's text; rules that match
-optional ones are left out. The gold rules are candidates too.
+optional ones only are left out. The gold rules are candidates too. Give windows that the model has not seen: its
+answers to others are better than they will be.
 """
 
 from __future__ import annotations
@@ -18,7 +19,6 @@ from tqdm import tqdm
 
 from penchant.data.records import load_windows
 from penchant.evaluate.embedding import MiniLM
-from penchant.evaluate.fit import judge_candidates
 from penchant.evaluate.matching import SemanticJudge
 from penchant.extract.answer import read_form
 from penchant.extract.embedded import WEIGHTS
@@ -33,14 +33,19 @@ SAMPLES = 8
 _BATCH = 40
 
 
-def judged(findings: Findings, window: LabelledWindow, judge: SemanticJudge) -> Iterator[tuple[str, bool]]:
-    """Yield the notes of a window's candidates and gold rules, and whether each is right."""
-    verdicts = judge_candidates(findings, window, judge)
+def label(findings: Findings, window: LabelledWindow, judge: SemanticJudge) -> Iterator[tuple[str, bool]]:
+    """Yield the notes of a window's candidates and gold rules, and whether each is right.
+
+    A candidate is right if it says the same as a required rule, however many others do.
+    """
+    rules = [scored.candidate.rule for scored in findings.scored]
+    same = judge(rules, window.rules).same
+    count = len(window.preferences)
     gold = [(note(rule), True) for rule in window.preferences]
     found = [
-        (note(scored.candidate.rule), verdict == "right")
-        for scored, verdict in zip(findings.scored, verdicts, strict=True)
-        if verdict != "neutral"
+        (note(rule), any(row[:count]))
+        for rule, row in zip(rules, same.tolist(), strict=True)
+        if any(row[:count]) or not any(row)
     ]
     yield from dict([*found, *gold]).items()
 
@@ -66,7 +71,7 @@ def main() -> None:
             turns = [window.turns for window in batch]
             found = finder.find(turns, encoder.probabilities(turns).tolist(), SAMPLES)
             for findings, window in zip(found, batch, strict=True):
-                for text, right in judged(findings, window, judge):
+                for text, right in label(findings, window, judge):
                     record = {"window": render_window(window.turns), "note": text, "right": right}
                     file.write(json.dumps(record, ensure_ascii=False) + "\n")
             file.flush()

@@ -2,12 +2,13 @@
 
     python -m penchant.evaluate.fit data/labelled/calibration.jsonl --gate-on data/labelled/dev.jsonl --output FILE
 
-A rule is right if it matches a required one (``matching.py``); rules that match optional ones are left out. Logistic
-regression over ``candidates.FEATURES`` (ridge-penalised), then isotonic regression of right on its output. The
-operating point ``balanced`` weighs the rules of the likeliest answer, at the threshold of the best F1 on the same
-windows; ``recall`` those of ``SAMPLES`` answers more, at the highest threshold that still finds ``RECALL`` of the
-required rules, or else all that were found. The gate's threshold lets ``GATE_RECALL`` of the windows with a required
-rule pass, of these and of another file.
+The candidates are those of the likeliest answer and of ``SAMPLES`` by chance. One is right if it matches a required
+rule (``matching.py``); those that match optional ones are left out. Logistic regression over ``candidates.FEATURES``
+(ridge-penalised), then isotonic regression of right on its output, as regressions on the other windows (``FOLDS``) give
+it. Which of several rules of the same wish is the right one depends on which is the surest, so all of it is done twice.
+The operating point ``balanced`` is at the threshold of the best F1; ``recall`` at the highest one that still finds
+``RECALL`` of the required rules, or else loses no more than ``LOSS`` of those that can be found. The gate's threshold
+lets ``GATE_RECALL`` of the windows with a required rule pass, of these and of another file.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,19 +29,26 @@ from penchant.evaluate.embedding import MiniLM
 from penchant.evaluate.matching import SemanticJudge, Verdict, match
 from penchant.extract.answer import read_form
 from penchant.extract.candidates import FEATURES
-from penchant.extract.confidence import Confidence, Point, Weighing
+from penchant.extract.confidence import Confidence, Point, Weighing, matrix
 from penchant.extract.embedded import WEIGHTS
 from penchant.extract.encoder import Encoder
 from penchant.extract.finder import Finder, Findings
 from penchant.models.catalog import EMBEDDED
+from penchant.models.fetch import sha256
 from penchant.models.store import ModelStore
 from penchant.types import Extraction, LabelledWindow
 
-SAMPLES: dict[Point, int] = {"balanced": 0, "recall": 8}
+SAMPLES = 8
 """Answers by chance, beside the likeliest one."""
 
 RECALL = 0.9
 """The recall that the operating point ``recall`` is to reach."""
+
+LOSS = 0.03
+"""Share of the rules that can be found which it may lose where ``RECALL`` is out of reach."""
+
+FOLDS = 5
+"""Parts of the windows, each of which is weighed by a regression on the others."""
 
 GATE_RECALL = 0.995
 """Share of the windows with a required rule that the gate must let pass."""
@@ -67,37 +76,37 @@ def gate_threshold(scores: Sequence[float], windows: Sequence[LabelledWindow]) -
     return float(wanted[int((1 - GATE_RECALL) * len(wanted))])
 
 
-def fit(
-    point: Point, found: Sequence[Findings], gold: Sequence[LabelledWindow], judge: SemanticJudge, gate: float
-) -> Weighing:
+def fit(point: Point, found: Sequence[Findings], gold: Sequence[LabelledWindow], judge: SemanticJudge) -> Weighing:
     """Fit the regressions of an operating point and choose its threshold.
 
     Args:
         point: which one.
-        found: the candidates of each window, from ``SAMPLES[point]`` sampled answers.
+        found: the candidates of each window, none where the gate stops it.
         gold: the windows.
         judge: says which candidates are right.
-        gate: the encoder's threshold; windows below it count as read and empty.
 
     Raises:
         InputError: there is nothing to tell right rules from wrong ones by.
     """
-    passed = [findings if findings.gate >= gate else Findings((), findings.greedy, findings.gate) for findings in found]
-    rows, right, counted = _judge(passed, gold, judge)
-    if not (right & counted).any() or right[counted].all():
-        raise InputError("no candidate is right, or none is wrong: give more windows, with and without rules")
+    rows = matrix([scored.features for findings in found for scored in findings.scored])
+    owners = np.array([place for place, findings in enumerate(found) for _ in findings.scored], int)
     means, scales = rows.mean(0), rows.std(0) + 1e-9
     scaled = (rows - means) / scales
+    chances = rows[:, FEATURES.index("support")]
+    for _ in range(2):  # the first time, what more answers hold counts as surer
+        right, counted = _judge(found, gold, judge, chances)
+        if not (right & counted).any() or right[counted].all():
+            raise InputError("no candidate is right, or none is wrong: give more windows, with and without rules")
+        outputs = _apart(scaled, right, counted, owners % FOLDS)
+        knots, levels = _isotonic(outputs[counted], right[counted])
+        chances = np.interp(outputs, knots, levels)
     weights = _regress(scaled[counted], right[counted])
-    outputs = scaled @ weights[:-1] + weights[-1]
-    knots, levels = _isotonic(outputs[counted], right[counted])
-    chances = np.interp(outputs, knots, levels)
-    scores = np.array([scored.support.score for findings in passed for scored in findings.scored])
-    support = float(np.quantile(scores[right & counted], UNSUPPORTED))
-    kept = scores >= support
+    cosines = np.array([scored.support.cosine for findings in found for scored in findings.scored])
+    support = float(np.quantile(cosines[right & counted], UNSUPPORTED))
+    kept = cosines >= support
     required = sum(len(window.preferences) for window in gold)
     return Weighing(
-        samples=SAMPLES[point],
+        samples=SAMPLES,
         features=FEATURES,
         means=tuple(means),
         scales=tuple(scales),
@@ -110,26 +119,38 @@ def fit(
     )
 
 
-def judge_candidates(findings: Findings, window: LabelledWindow, judge: SemanticJudge) -> tuple[Verdict, ...]:
-    """Return what each candidate of a window is; what more answers hold is matched first."""
+def judge_candidates(
+    findings: Findings, window: LabelledWindow, judge: SemanticJudge, chances: Sequence[float]
+) -> tuple[Verdict, ...]:
+    """Return what each candidate of a window is; the surest are matched first."""
     rules = tuple(
-        scored.candidate.rule.model_copy(update={"confidence": min(1.0, scored.candidate.support)})
-        for scored in findings.scored
+        scored.candidate.rule.model_copy(update={"confidence": min(1.0, max(0.0, chance))})
+        for scored, chance in zip(findings.scored, chances, strict=True)
     )
-    return match(Extraction(preferences=rules), window, judge).verdicts
+    return match(Extraction(preferences=rules), window, judge, surest=True).verdicts
 
 
 def _judge(
-    found: Sequence[Findings], gold: Sequence[LabelledWindow], judge: SemanticJudge
-) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_]]:
-    """Return the features of all candidates, which are right, and which count."""
-    rows, right, counted = [], [], []
+    found: Sequence[Findings], gold: Sequence[LabelledWindow], judge: SemanticJudge, chances: NDArray[np.float64]
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Return which candidates are right, and which count."""
+    verdicts: list[Verdict] = []
     for findings, window in zip(found, gold, strict=True):
-        verdicts = judge_candidates(findings, window, judge)
-        rows += [scored.features for scored in findings.scored]
-        right += [verdict == "right" for verdict in verdicts]
-        counted += [verdict != "neutral" for verdict in verdicts]
-    return np.array(rows, np.float64), np.array(right), np.array(counted)
+        mine = chances[len(verdicts) : len(verdicts) + len(findings.scored)].tolist()
+        verdicts += judge_candidates(findings, window, judge, mine)
+    return np.array([each == "right" for each in verdicts]), np.array([each != "neutral" for each in verdicts])
+
+
+def _apart(
+    rows: NDArray[np.float64], right: NDArray[np.bool_], counted: NDArray[np.bool_], parts: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Return the outputs of regressions that have not seen the part of the windows that they weigh."""
+    outputs = np.zeros(len(rows))
+    for part in range(FOLDS):
+        seen = counted & (parts != part)
+        weights = _regress(rows[seen], right[seen])
+        outputs[parts == part] = rows[parts == part] @ weights[:-1] + weights[-1]
+    return outputs
 
 
 def _regress(rows: NDArray[np.float64], right: NDArray[np.bool_]) -> NDArray[np.float64]:
@@ -164,8 +185,8 @@ def _threshold(
     thresholds = np.unique(chances)
     hits = np.array([(right & (chances >= least)).sum() for least in thresholds])
     if point == "recall":
-        enough = np.flatnonzero(hits >= RECALL * required)
-        return float(thresholds[enough[-1]]) if len(enough) else 0.0
+        enough = np.flatnonzero(hits >= min(RECALL * required, (1 - LOSS) * hits[0]))
+        return float(thresholds[enough[-1]])
     wrong = np.array([(~right & counted & (chances >= least)).sum() for least in thresholds])
     return float(thresholds[np.argmax(2 * hits / (hits + wrong + required))])
 
@@ -187,15 +208,21 @@ def main() -> None:
     folder = Path(args.model) if args.model else ModelStore.default().ensure(EMBEDDED)
     finder = Finder(folder, read_form(folder), encoder)
     judge = SemanticJudge(MiniLM().embed)
-    points: dict[Point, Weighing] = {}
-    for point, samples in SAMPLES.items():
-        found: list[Findings] = []
-        for start in tqdm(range(0, len(gold), 40), desc=point, unit="batch"):
-            batch = [window.turns for window in gold[start : start + 40]]
-            found += finder.find(batch, scores[start : start + 40], samples)
-        points[point] = fit(point, found, gold, judge, gate)
+    read = [place for place, score in enumerate(scores) if score >= gate]
+    found = [Findings((), Extraction(), score) for score in scores]
+    for start in tqdm(range(0, len(read), 40), desc="windows", unit="batch"):
+        batch = read[start : start + 40]
+        findings = finder.find([gold[place].turns for place in batch], [scores[place] for place in batch], SAMPLES)
+        for place, each in zip(batch, findings, strict=True):
+            found[place] = each
     finder.close()
-    fitted = Confidence(gate=gate, points=points)
+    points: dict[Point, Weighing] = {point: fit(point, found, gold, judge) for point in get_args(Point)}
+    fitted = Confidence(
+        model=sha256(Path(args.model) / "openvino_model.bin") if args.model else EMBEDDED.difference_sha256,
+        encoder=sha256(WEIGHTS / "encoder" / "encoder.bin"),
+        gate=gate,
+        points=points,
+    )
     args.output.write_text(fitted.model_dump_json(indent=1) + "\n", encoding="utf-8")
     print(f"{args.output}: gate {gate:.4f}, " + ", ".join(f"{name} {points[name].least:.4f}" for name in points))
 

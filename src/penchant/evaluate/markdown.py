@@ -113,7 +113,10 @@ def _failures(extractors: Sequence[Assessment]) -> Iterator[str]:
 
 
 def _confidence(extractors: Sequence[Assessment]) -> Iterator[str]:
-    columns = ("extractor", "rules", "**ECE, 10 bins of equal width**", "ECE, 15 bins of equal mass", "recall 97.5%")
+    columns = (
+        "extractor", "rules", "**ECE, 10 bins of equal width**", "by chance alone", "ECE, 15 bins of equal mass",
+        "recall 97.5%",
+    )  # fmt: skip
     rows = []
     for a in extractors:
         curve, calibration = a.curve, a.calibration
@@ -124,11 +127,13 @@ def _confidence(extractors: Sequence[Assessment]) -> Iterator[str]:
         else:
             point = curve.operating
             reached = f"confidence ≥ {point.threshold:.2f}: precision {point.precision:.1%}, recall {point.recall:.1%}"
-        errors = (f"{e:.3f}" if e is not None else "–" for e in (calibration.ece, calibration.ece_equal_mass))
+        measured = (calibration.ece, calibration.ece_by_chance, calibration.ece_equal_mass)
+        errors = (f"{e:.3f}" if e is not None else "–" for e in measured)
         rows.append((plain(a.spec.name), str(calibration.rules), *errors, reached))
     yield "## What the confidence is worth"
     yield ""
-    yield "The calibration error over bins of equal width is the headline. Rules that match optional ones are left out."
+    yield "The calibration error over bins of equal width is the headline; beside it, what it would be on average if"
+    yield "the confidences of so many rules were exactly right. Rules that match optional ones are left out."
     yield f"The last column is the operating point of the published extractor, a recall of {TARGET_RECALL:.1%}."
     yield ""
     yield from _table(columns, rows)

@@ -18,14 +18,14 @@ from penchant.types import Preference
 SAME = 0.75
 """Least cosine of two rules that count as one."""
 
-FEATURES = ("support", "greedy", "mean_log_prob", "least_log_prob", "first_log_prob", "written", "gate", "likeness")
+FEATURES = ("support", "greedy", "mean_log_prob", "least_log_prob", "first_log_prob", "written", "gate", "cosine")
 """What speaks for a candidate.
 
 ``support``: share of the sampled answers that hold it; ``greedy``: whether the likeliest answer does; ``mean_`` and
-``least_log_prob``: over the tokens of its best line; ``first_log_prob``: of that line rather than none, or the end;
+``least_log_prob``: over the tokens of its best line; ``first_log_prob``: of the token that began that line;
 ``written``: the mean of the confidences that the model wrote; ``gate``: log-odds of any preference in the window;
-``likeness``: that of the rule and the words it rests on (``evidence.Support``). Log probabilities are the model's own,
-before the grammar narrows its choice.
+``cosine``: of the rule and the words it rests on (``evidence.Support``). Log probabilities are the model's own, before
+the grammar narrows its choice.
 """
 
 

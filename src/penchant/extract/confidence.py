@@ -18,7 +18,7 @@ from penchant.errors import InputError, ModelError
 from penchant.extract.candidates import FEATURES
 
 Point = Literal["balanced", "recall"]
-"""``balanced``: the best F1, of one likeliest answer; ``recall``: recall first, of many answers."""
+"""``balanced``: the best F1; ``recall``: recall first."""
 
 FILE = "confidence.json"
 
@@ -41,7 +41,7 @@ class Weighing(BaseModel):
     knots: tuple[float, ...]
     levels: tuple[float, ...]
     support: float
-    """Least likeness of a rule to what the user said."""
+    """Least cosine of a rule and the words of the user that it rests on."""
     least: float
     """Least confidence of a rule."""
 
@@ -63,10 +63,15 @@ class Weighing(BaseModel):
 
 
 class Confidence(BaseModel):
-    """The operating points, and ``gate``, the encoder's probability below which a window is not read at all."""
+    """The operating points, and ``gate``, the encoder's probability below which a window is not read at all.
+
+    ``model`` and ``encoder`` are the sha256 of the weights that it was fitted for, and of the encoder's.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
+    model: str
+    encoder: str
     gate: float
     points: dict[Point, Weighing]
 

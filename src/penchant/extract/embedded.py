@@ -1,8 +1,8 @@
 """The default extractor: a small encoder as the gate, then fine-tuned SmolLM2-135M, on the CPU, without torch.
 
-The gate reads the user's turns and lets most windows without a preference go at once. For the others the language
-model writes its likeliest answer and, where recall comes first, several by chance; what they agree on becomes
-candidates, each with a calibrated probability of being right and the words it rests on. The operating point says how
+The gate reads the user's turns and lets about half of the windows without a preference go at once. For the others the
+language model writes its likeliest answer and, unless that surely says "no rule", several by chance; what they agree on
+becomes candidates, each with a calibrated probability of being right and the words it rests on. The operating point says how
 probable a rule must be.
 """
 
@@ -55,11 +55,7 @@ class EmbeddedExtractor(Extractor):
         try:
             self._finder = Finder(folder, read_form(folder), self._encoder)
         except ModelError as error:
-            hint = (
-                f"{folder} must be a folder that Penchant prepared"
-                if model
-                else "run `penchant models remove`, then `pull`"
-            )
+            hint = "give a folder that Penchant prepared" if model else "run `penchant models remove`, then `pull`"
             raise ModelError(f"cannot load the embedded model ({error}): {hint}") from error
 
     def extract_batch(self, windows: Sequence[Sequence[Turn]]) -> list[Extraction]:
@@ -94,7 +90,7 @@ def choose(findings: Findings, point: Weighing) -> Extraction:
     )
     kept = {}
     for chance, scored in probable:
-        if scored.support.score >= point.support:
+        if scored.support.cosine >= point.support:
             rule = scored.candidate.rule.model_copy(update={"confidence": round(float(chance), 3)})
             kept[rule] = scored.support.evidence
     rules = unique(list(kept))[:MAX_RULES]
@@ -103,6 +99,6 @@ def choose(findings: Findings, point: Weighing) -> Extraction:
     return Extraction(
         preferences=rules,
         evidence=tuple(kept[rule] for rule in rules),
-        unsupported=sum(scored.support.score < point.support for _, scored in probable),
+        unsupported=sum(scored.support.cosine < point.support for _, scored in probable),
         repairs=findings.greedy.repairs,
     )

@@ -82,7 +82,7 @@ class Encoder:
         """Cut a text into overlapping pieces of at most ``MAX_TOKENS``."""
         first, *ids, last = self._tokenizer.encode(clean_text(text)).ids
         room = MAX_TOKENS - 2
-        for start in range(0, max(1, len(ids) - room // 4), room * 3 // 4):
+        for start in range(0, max(1, len(ids) - room // 4 - 1), room * 3 // 4):
             yield [first, *ids[start : start + room], last]
 
     def _run(self, rows: Sequence[Sequence[int]]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

@@ -1,8 +1,9 @@
 """A rule -> the words of the user that it rests on, found by alignment after decoding.
 
 What the model read of the user's turns is cut into sentences. Each is scored against the rule by the encoder's cosine
-and by the words, names and numbers that they share; the best one is the evidence, unless even that one is too unlike
-the rule: small models echo the assistant's words and examples.
+and by the words, names and numbers that they share; the best one is the evidence. If even its cosine is too low, the
+rule is dropped: small models echo the assistant's words and examples. Shared words play no part in that, for a user who
+does not write English shares none with a rule.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from penchant.extract.window import user_spans
 from penchant.text import replace_surrogates
 from penchant.types import Evidence, Preference, Turn
 
-_BORDER = re.compile(r"(?<=[.!?;:])\s+|(?<=[。！？；])|\s*\n\s*")
+_BORDER = re.compile(r"(?<=[.!?;:…؟۔।])\s+|(?<=[。！？；])|\s*\n\s*")
 _WORD = re.compile(r"\w+")
 _LONGEST = 400
 _SHORTEST = 12
@@ -35,10 +36,10 @@ WORD_WEIGHT = 0.4
 
 @dataclass(frozen=True)
 class Support:
-    """The evidence of a rule, and how well it supports it: cosine plus ``WORD_WEIGHT`` times shared words."""
+    """The evidence of a rule, and how well it supports it: their cosine."""
 
     evidence: Evidence
-    score: float
+    cosine: float
 
 
 def find_support(
@@ -63,12 +64,12 @@ def find_support(
         for start, end in sentences(turns[index].content[begin:stop])
     ]
     texts = [replace_surrogates(turns[index].content[start:end]) for index, start, end in places]
-    scores = vectors @ encoder.embed(texts).T + WORD_WEIGHT * _shared(rules, texts)
+    cosines = vectors @ encoder.embed(texts).T
     found = []
-    for row in scores:
-        best = int(np.argmax(row))
+    for rule, best in enumerate((cosines + WORD_WEIGHT * _shared(rules, texts)).argmax(1).tolist()):
         index, start, end = places[best]
-        found.append(Support(Evidence(turn=index, start=start, end=end, text=texts[best]), float(row[best])))
+        evidence = Evidence(turn=index, start=start, end=end, text=texts[best])
+        found.append(Support(evidence, float(cosines[rule, best])))
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,9 @@ from penchant.extract.evidence import Support, find_support, rule_text
 from penchant.extract.generator import Generator, Written
 from penchant.extract.schema import MAX_RULES
 from penchant.types import Extraction, Turn
+
+SURELY = math.log(0.9)
+"""From this log probability on, "no rule" is taken for sure: hardly any sampled answer says otherwise."""
 
 
 @dataclass(frozen=True)
@@ -64,14 +68,16 @@ class Finder:
         Args:
             windows: each ends with a user turn.
             gates: the encoder's probability for each.
-            samples: how many answers by chance, beside the greedy one.
+            samples: how many answers by chance, beside the greedy one, where that does not surely say "no rule".
         """
         encoder = self._encoder
         if encoder is None:
             raise ModelError("candidates need the encoder")
-        greedy = self._generator.write(windows)
-        sampled = self._generator.write(windows, samples) if samples else [[] for _ in windows]
-        answers = [[*first, *others] for first, others in zip(greedy, sampled, strict=True)]
+        answers = self._generator.write(windows)
+        open_ = [place for place, (greedy,) in enumerate(answers) if samples and not self._is_surely_nothing(greedy)]
+        sampled = self._generator.write([windows[place] for place in open_], samples)
+        for place, others in zip(open_, sampled, strict=True):
+            answers[place] += others
         lines = [
             [line for number, answer in enumerate(written) for line in self._lines(answer, number)]
             for written in answers
@@ -95,6 +101,12 @@ class Finder:
     def close(self) -> None:
         """Free the model once it is idle."""
         self._generator.close()
+
+    def _is_surely_nothing(self, answer: Written) -> bool:
+        return self._is_nothing(answer) and answer.log_probs[0] >= SURELY
+
+    def _is_nothing(self, answer: Written) -> bool:
+        return answer.ids[:1] == (self._generator.nothing,)
 
     def _likeliest(self, answers: Sequence[Written]) -> Extraction:
         """Read the greedy answer, or, where that cannot be read, the first one that can."""
@@ -120,7 +132,7 @@ class Finder:
 
     def _read(self, answer: Written) -> Extraction:
         encoder = self._generator.encoder
-        if answer.ids[:1] == (self._generator.nothing,):
+        if self._is_nothing(answer):
             return Extraction()
         text = encoder.form.prefix + encoder.decode(answer.ids)
         if answer.ended:
@@ -144,5 +156,5 @@ def _features(candidate: Candidate, gate: float, support: Support) -> tuple[floa
         candidate.first_log_prob,
         candidate.written,
         odds,
-        support.score,
+        support.cosine,
     )

@@ -2,7 +2,7 @@
 
 all-MiniLM-L6-v2 with the word embeddings of the shipped encoder, so that they are shipped once. One network with four
 heads: does a rule apply to a message (the reranker), is a newer rule the same as an older one or its contrary
-(merging), what is a user's reaction to an answer (the reward), does a rule follow from a window (the confidence).
+(merging), what is a user's reaction to an answer (the reward), does a rule follow from a window (not used yet).
 """
 
 from __future__ import annotations

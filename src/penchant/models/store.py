@@ -100,6 +100,7 @@ class ModelStore:
         """Remove every version of the model, and its fetched wheel; return the bytes freed."""
         freed = 0
         with self.locked():
+            self._sweep()  # an earlier removal may not have come so far
             for path in (self.home / spec.name, self.downloads / spec.base.filename):
                 if path.exists():
                     freed += _size(path)

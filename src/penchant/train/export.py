@@ -18,6 +18,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from penchant.errors import InputError, ModelError
 from penchant.extract.answer import FORMS, ModelForm, write_form
 from penchant.extract.base import Extractor
+from penchant.extract.confidence import FILE
 from penchant.extract.generator import MAX_ANSWER_TOKENS
 from penchant.extract.schema import serialise
 from penchant.extract.template import encode_messages
@@ -70,13 +71,15 @@ def export(trained: Trained, folder: Path, forms: Sequence[Form], sample: Sequen
         sample: windows to compare on.
 
     Raises:
-        InputError: the folder holds something else, or the sample is empty.
+        InputError: the folder holds something else, or a form that has been calibrated, or the sample is empty.
         ModelError: a form cannot hold this model, or answers otherwise than it does.
     """
     if not sample:
         raise InputError("there is no window to compare the forms on: give some")
     if folder.exists() and any(folder.iterdir()) and not (folder / "config.json").is_file():
         raise InputError(f"{folder} is not empty and holds no exported model: give a new folder")
+    if "embedded" in forms and (fitted := folder / "embedded" / FILE).exists():
+        raise InputError(f"{fitted} was fitted for what is there: move it away, or name other forms with --form")
     folder.mkdir(parents=True, exist_ok=True)
     expected = answers(trained.model, trained.tokenizer, sample, trained.recipe)
     done = []

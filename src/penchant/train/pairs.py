@@ -1,6 +1,6 @@
 """The pair reader: one small cross-encoder for reranking, merging and rewards.
 
-    python -m penchant.evaluate.candidates data/labelled/train*.jsonl --output runs/candidates.jsonl
+    python -m penchant.evaluate.candidates WINDOWS --output runs/candidates.jsonl    # which the model has not seen
     python -m penchant.train.pairs data --candidates runs/candidates.jsonl --output FILE
 
 all-MiniLM-L6-v2 with the word embeddings of the shipped encoder, which stay as they are, and a linear head for each

@@ -1,4 +1,4 @@
-"""Supervised fine-tuning by transformers' Trainer: one process, or many under ``torchrun``; loss on the JSON only."""
+"""Supervised fine-tuning by transformers' Trainer: one process, or many under ``torchrun``; loss on the answer only."""
 
 from __future__ import annotations
 

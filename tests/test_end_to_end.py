@@ -160,21 +160,21 @@ def test_evidence_survives_the_command_line(store: ModelStore, tmp_path: Path) -
     assert (alone["preferences"], alone.get("evidence", [])) == ([], [])
 
 
-def test_the_command_on_five_hundred_windows(store: ModelStore, tmp_path: Path) -> None:
+def test_the_command_on_three_hundred_windows(store: ModelStore, tmp_path: Path) -> None:
     records = [
         json.loads(line)
         for line in (ROOT / "data" / "labelled" / "train.jsonl").read_text(encoding="utf-8").splitlines()
     ]
     source = tmp_path / "windows.jsonl"
-    source.write_text("".join(json.dumps({"id": r["id"], "messages": r["turns"]}) + "\n" for r in records[:500]))
+    source.write_text("".join(json.dumps({"id": r["id"], "messages": r["turns"]}) + "\n" for r in records[:300]))
     done = run("extract", str(source))
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     assert done.returncode == 0, done.stderr
-    assert [line["id"] for line in lines] == [record["id"] for record in records[:500]]
+    assert [line["id"] for line in lines] == [record["id"] for record in records[:300]]
     assert all(line["valid"] and line["error"] is None for line in lines)
-    with_rule = [bool(record["preferences"]) for record in records[:500]]
+    with_rule = [bool(record["preferences"]) for record in records[:300]]
     agree = sum(bool(line["preferences"]) == wanted for line, wanted in zip(lines, with_rule, strict=True))
-    assert agree > 350  # it was trained on these
+    assert agree > 210  # it was trained on these
 
 
 def test_the_demo_prints_a_table(store: ModelStore) -> None:

@@ -149,8 +149,9 @@ class Reading:
                 return None, ()
             changes, merged = self._memory.added(cards, message.user, rules, vectors)
             state, values = session_of(cards, message.session), dict[str, bytes | None]()
-            situations = state.situations or message.before.situations
-            if state.begun == begun:
+            same = state.begun == begun
+            situations = (state if same else message.before).situations
+            if same:
                 update: dict[str, object] = {"read": max(state.read, now.turn + 1)}
                 if more and now.query and (message.reward is None or message.reward >= UNHAPPY):
                     update["situations"] = (*situations, _bare(now))[-SITUATIONS:]

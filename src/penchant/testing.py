@@ -116,14 +116,18 @@ class MemoryStore:
             found = sorted(self._users, key=str.encode)
         yield from found
 
-    def sample_vectors(self, model: str, count: int) -> tuple[NDArray[np.float32], int]:
-        """Return at most ``count`` vectors, as many of each user, and how many there are."""
+    def count_vectors(self, model: str) -> int:
+        """Return how many vectors there are."""
+        with self._lock:
+            return sum(name == model for kept in self._users.values() for _, name in kept.vectors)
+
+    def sample_vectors(self, model: str, count: int) -> NDArray[np.float32]:
+        """Return at most ``count`` vectors, as many of each user; the same ones as long as nothing changes."""
         with self._lock:
             users = list(self._users.values())
         mine = [[vector for (_, name), vector in kept.vectors.items() if name == model] for kept in users]
         quotas = share_out({place: len(vectors) for place, vectors in enumerate(mine)}, count)
-        found = [vector for place, quota in quotas.items() for vector in mine[place][:quota]]
-        return np.array(found, np.float32), sum(map(len, mine))
+        return np.array([vector for place, quota in quotas.items() for vector in mine[place][:quota]], np.float32)
 
     def shared(self, name: str) -> bytes | None:
         """Return a value that belongs to no user."""

@@ -141,10 +141,10 @@ def fitted_space(store: Store, embedder: Embedder) -> ItemSpace:
     while True:
         kept = store.shared(name)
         space, fitted = _read_space(kept) if kept else (None, 0)
-        sample, count = store.sample_vectors(embedder.name, SAMPLE)
+        count = store.count_vectors(embedder.name)
         if count < max(LEAST, 2 * fitted):
             return space or first_coordinates(embedder.embed(["a text"]).shape[1])
-        space = fit_space(sample)
+        space = fit_space(store.sample_vectors(embedder.name, SAMPLE))
         if store.share(name, dump({"mean": space.mean, "rows": space.rows, "fitted": np.array([count])}, {}), kept):
             return space
 

@@ -76,11 +76,10 @@ def gate_threshold(scores: Sequence[float], windows: Sequence[LabelledWindow]) -
     return float(wanted[int((1 - GATE_RECALL) * len(wanted))])
 
 
-def fit(point: Point, found: Sequence[Findings], gold: Sequence[LabelledWindow], judge: SemanticJudge) -> Weighing:
-    """Fit the regressions of an operating point and choose its threshold.
+def fit(found: Sequence[Findings], gold: Sequence[LabelledWindow], judge: SemanticJudge) -> dict[Point, Weighing]:
+    """Fit the regressions and choose the threshold of each operating point.
 
     Args:
-        point: which one.
         found: the candidates of each window, none where the gate stops it.
         gold: the windows.
         judge: says which candidates are right.
@@ -105,39 +104,35 @@ def fit(point: Point, found: Sequence[Findings], gold: Sequence[LabelledWindow],
     support = float(np.quantile(cosines[right & counted], UNSUPPORTED))
     kept = cosines >= support
     required = sum(len(window.preferences) for window in gold)
-    return Weighing(
-        samples=SAMPLES,
-        features=FEATURES,
-        means=tuple(means),
-        scales=tuple(scales),
-        weights=tuple(weights[:-1]),
-        bias=float(weights[-1]),
-        knots=tuple(knots),
-        levels=tuple(levels),
-        support=support,
-        least=_threshold(point, chances[kept], right[kept], counted[kept], required),
-    )
-
-
-def judge_candidates(
-    findings: Findings, window: LabelledWindow, judge: SemanticJudge, chances: Sequence[float]
-) -> tuple[Verdict, ...]:
-    """Return what each candidate of a window is; the surest are matched first."""
-    rules = tuple(
-        scored.candidate.rule.model_copy(update={"confidence": min(1.0, max(0.0, chance))})
-        for scored, chance in zip(findings.scored, chances, strict=True)
-    )
-    return match(Extraction(preferences=rules), window, judge, surest=True).verdicts
+    return {
+        point: Weighing(
+            samples=SAMPLES,
+            features=FEATURES,
+            means=tuple(means),
+            scales=tuple(scales),
+            weights=tuple(weights[:-1]),
+            bias=float(weights[-1]),
+            knots=tuple(knots),
+            levels=tuple(levels),
+            support=support,
+            least=_threshold(point, chances[kept], right[kept], counted[kept], required),
+        )
+        for point in get_args(Point)
+    }
 
 
 def _judge(
     found: Sequence[Findings], gold: Sequence[LabelledWindow], judge: SemanticJudge, chances: NDArray[np.float64]
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Return which candidates are right, and which count."""
+    """Return which candidates are right, and which count; the surest are matched first."""
     verdicts: list[Verdict] = []
     for findings, window in zip(found, gold, strict=True):
         mine = chances[len(verdicts) : len(verdicts) + len(findings.scored)].tolist()
-        verdicts += judge_candidates(findings, window, judge, mine)
+        rules = tuple(
+            scored.candidate.rule.model_copy(update={"confidence": chance})
+            for scored, chance in zip(findings.scored, mine, strict=True)
+        )
+        verdicts += match(Extraction(preferences=rules), window, judge, surest=True).verdicts
     return np.array([each == "right" for each in verdicts]), np.array([each != "neutral" for each in verdicts])
 
 
@@ -216,7 +211,7 @@ def main() -> None:
         for place, each in zip(batch, findings, strict=True):
             found[place] = each
     finder.close()
-    points: dict[Point, Weighing] = {point: fit(point, found, gold, judge) for point in get_args(Point)}
+    points = fit(found, gold, judge)
     fitted = Confidence(
         model=sha256(Path(args.model) / "openvino_model.bin") if args.model else EMBEDDED.difference_sha256,
         encoder=sha256(WEIGHTS / "encoder" / "encoder.bin"),

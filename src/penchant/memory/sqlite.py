@@ -155,11 +155,14 @@ class SQLiteStore:
             yield from found
             last = found[-1]
 
-    def sample_vectors(self, model: str, count: int) -> tuple[NDArray[np.float32], int]:
-        """Return at most ``count`` vectors, as many of each user, and how many there are.
+    def count_vectors(self, model: str) -> int:
+        """Return how many vectors there are."""
+        with self._translate():
+            row = self._connection().execute("SELECT COUNT(*) FROM vectors WHERE model = ?", (model,)).fetchone()
+        return int(row[0])
 
-        The vectors are the same ones as long as nothing changes.
-        """
+    def sample_vectors(self, model: str, count: int) -> NDArray[np.float32]:
+        """Return at most ``count`` vectors, as many of each user; the same ones as long as nothing changes."""
         with self._translate():
             connection = self._connection()
             query = "SELECT user, COUNT(*) FROM vectors WHERE model = ? GROUP BY user ORDER BY user"
@@ -170,7 +173,7 @@ class SQLiteStore:
                     "SELECT vector FROM vectors WHERE user = ? AND model = ? LIMIT ?", (key, model, quota)
                 )
                 found += [row[0] for row in rows]
-        return np.array([np.frombuffer(blob, "<f4") for blob in found], np.float32), sum(counts.values())
+        return np.array([np.frombuffer(blob, "<f4") for blob in found], np.float32)
 
     def shared(self, name: str) -> bytes | None:
         """Return a value that belongs to no user."""

@@ -106,11 +106,11 @@ class Store(Protocol):
     def users(self) -> Iterator[str]:
         """Yield the users of whom anything is stored, in order of their ids."""
 
-    def sample_vectors(self, model: str, count: int) -> tuple[NDArray[np.float32], int]:
-        """Return at most ``count`` vectors of any users' cards, spread over the store, and how many there are in all.
+    def count_vectors(self, model: str) -> int:
+        """Return how many vectors of any users' cards there are."""
 
-        The vectors have the shape (vectors, dimensions).
-        """
+    def sample_vectors(self, model: str, count: int) -> NDArray[np.float32]:
+        """Return at most so many vectors of any users' cards, shape (vectors, dimensions), spread over the store."""
 
     def shared(self, name: str) -> bytes | None:
         """Return a value that belongs to no user."""

@@ -288,8 +288,7 @@ class Personalizer:
         reward = estimate(Rated(last.ask, last.answer, ask, float(candidates.query @ reaction)))
         if reward is None:
             return None, state
-        shown = candidates.vectors[chosen]
-        answered, following = (float(max(shown @ message, default=0.0)) for message in (candidates.query, reaction))
+        answered, following = (candidates.likest(chosen, message) for message in (candidates.query, reaction))
         gate = reward.gate
         if gate is None:
             gate = heuristic_gate(reward.value, answered, following, reward.strong)

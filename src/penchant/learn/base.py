@@ -25,6 +25,10 @@ class Candidates:
     scores: NDArray[np.float64]
     query: NDArray[np.floating]
 
+    def likest(self, chosen: NDArray[np.int64], message: NDArray[np.floating]) -> float:
+        """Return the largest similarity of the chosen cards to a message's embedding, or 0 if there are none."""
+        return float(max(self.vectors[chosen] @ message, default=0.0))
+
 
 @dataclass(frozen=True)
 class Feedback:

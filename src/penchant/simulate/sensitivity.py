@@ -98,8 +98,7 @@ class Regated(PaperLearner):
             return super().learn(state, feedback)
         found = feedback.candidates
         messages = [found.query, found.query if self._reaction is None else self._reaction]
-        shown = found.vectors[feedback.chosen]
-        answered, following = (float(max(shown @ message, default=0.0)) for message in messages)
+        answered, following = (found.likest(feedback.chosen, message) for message in messages)
         return super().learn(state, replace(feedback, gate=self._gate(feedback.reward, answered, following)))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -122,6 +123,7 @@ def test_why(file: Path) -> None:
     record = json.loads(penchant("why", "ann", "s1", "--json", "--memory", file))
     shown = [item for item in record["considered"] if item["shown"]]
     assert [item["note"] for item in shown] == ["When writing Python code, use spaces."]
-    assert shown[0]["because"] == ["s1#0"]  # the answer that lacked it
+    moved = [re.fullmatch(r"(s1#\d) of \d{4}-\d\d-\d\d \d\d:\d\d:\d\d \((.+)\)", each) for each in shown[0]["because"]]
+    assert [found and found.groups() for found in moved] == [("s1#1", "+1.00"), ("s1#0", "+1.00")]  # where it was said
     assert shown[0]["parts"]["evidence"] > 0
     penchant("why", "ann", "s9", "--memory", file, code=1)

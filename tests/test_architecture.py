@@ -74,6 +74,7 @@ MAY_IMPORT = {
     "simulate": {
         "data",
         "errors",
+        "evaluate",
         "extract",
         "extras",
         "learn",

@@ -15,7 +15,8 @@ pytest.importorskip("torch")
 from penchant.evaluate import plots
 from penchant.evaluate.assess import assess
 from penchant.evaluate.loss import WindowLoss
-from penchant.evaluate.markdown import plain, render
+from penchant.evaluate.markdown import render
+from penchant.evaluate.pages import plain
 from penchant.evaluate.report import SCHEMA, Report, build_report, describe
 from penchant.evaluate.run import Outcome, Timing
 from penchant.evaluate.specs import Kind, Spec

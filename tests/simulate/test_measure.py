@@ -7,8 +7,9 @@ import math
 import numpy as np
 import pytest
 
+from penchant.evaluate.metrics import Estimate
 from penchant.simulate.collab import Played
-from penchant.simulate.measure import LEAST_USERS, Estimate, curve, difference, mean, smooth
+from penchant.simulate.measure import LEAST_USERS, curve, difference, mean, smooth
 
 
 def played(user: int, session: int = 0, enforcements: int = 0, recall: float | None = None, seed: int = 0) -> Played:

@@ -19,7 +19,6 @@ from penchant.simulate.sensitivity import (
     KeywordVariant,
     changes,
     regated,
-    threshold_gate,
 )
 from tests.simulate.test_collab import PERFECT, lived
 
@@ -36,11 +35,6 @@ def test_with_the_papers_settings_it_is_the_papers_reward(text: str, similarity:
     assert reward(KeywordVariant(), text, similarity) == keyword_reward(text, similarity)
 
 
-@given(REAL, REAL, REAL)
-def test_with_the_papers_thresholds_it_is_the_papers_gate(value: float, answered: float, following: float) -> None:
-    assert threshold_gate(value, answered, following) == heuristic_gate(value, answered, following)
-
-
 def test_each_setting_does_what_it_says() -> None:
     assert reward(KeywordVariant(without=("wrong",)), "that is wrong") == 0
     assert reward(KeywordVariant(without=("wrong",)), "redo that") == -1
@@ -52,9 +46,9 @@ def test_each_setting_does_what_it_says() -> None:
         -1,
     ]
     assert [reward(KeywordVariant(damping=0.1), "wrong", similarity) for similarity in (0.05, 0.15)] == [-0.5, -1]
-    assert threshold_gate(-1, 0.25, 0.25) == 0.5
-    assert threshold_gate(-1, 0.25, 0.25, low=0.3) == 0.9
-    assert threshold_gate(-1, 0.45, 0, high=0.4) == 0.2
+    assert heuristic_gate(-1, 0.25, 0.25) == 0.5
+    assert heuristic_gate(-1, 0.25, 0.25, low=0.3) == 0.9
+    assert heuristic_gate(-1, 0.45, 0, high=0.4) == 0.2
 
 
 def test_the_baseline_is_what_the_loop_does(models: Models) -> None:

@@ -63,6 +63,30 @@ FOND = (
 )
 """For an action that begins with ``use``."""
 
+ANSWERED = {
+    "en": (
+        "Done.", "Sure, here you go.", "Here's a version that should work.", "Of course! Here is what I came up with.",
+        "Here it is. Let me know if anything should change.", "Good question. In short: it depends, but usually yes.",
+        "I've put that together below.", "That should do it.", "Okay, noted. Here's the answer.", "Got it.",
+        "Here's a short overview.", "No problem. I've gone through it step by step below.", "(answer left out)",
+        "All right, this is the result.", "Happy to help! See below.", "Yes, that works.", "Here are three options.",
+        "Understood. Anything else?", "Let me know how it goes.", "It took a while, but here it is.", "...",
+        "I checked it, and it looks fine to me.", "Here's the updated version.", "There you are.",
+    ),
+    "de": ("Gerne, hier ist es.", "Erledigt.", "Verstanden. Noch etwas?", "Hier eine kurze Übersicht.", "..."),
+    "es": ("Aquí lo tienes.", "Hecho.", "Claro, aquí va.", "Entendido. ¿Algo más?", "..."),
+    "fr": ("Voici.", "C'est fait.", "Bien sûr, voilà ma proposition.", "D'accord. Autre chose ?", "..."),
+    "pt": ("Aqui está.", "Feito.", "Claro, segue abaixo.", "Entendido. Mais alguma coisa?", "..."),
+    "it": ("Ecco qui.", "Fatto.", "Certo, ecco la mia proposta.", "Capito. Altro?", "..."),
+    "nl": ("Hier is het.", "Gedaan.", "Natuurlijk, zie hieronder.", "Begrepen. Nog iets?", "..."),
+    "pl": ("Proszę bardzo.", "Gotowe.", "Jasne, oto propozycja.", "Rozumiem. Coś jeszcze?", "..."),
+    "ru": ("Вот, пожалуйста.", "Готово.", "Конечно, вот вариант.", "Понял. Что-нибудь ещё?", "..."),
+    "tr": ("İşte burada.", "Tamamdır.", "Elbette, aşağıda.", "Anladım. Başka bir şey var mı?", "..."),
+    "ja": ("はい、どうぞ。", "できました。", "承知しました。ほかにありますか？", "こちらです。"),
+    "zh": ("好的，给你。", "已完成。", "当然，见下文。", "明白了。还有别的吗？"),
+}  # fmt: skip
+"""Answers that suit any question, by language."""
+
 TAKEN_BACK = (
     "Actually, forget what I said about that, do it however you like.",
     "scratch that last wish of mine, it doesn't matter after all",

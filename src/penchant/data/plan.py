@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import yaml
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError
 
+from penchant.data.join import join
 from penchant.data.mix import Part
 from penchant.data.mix_report import MixSettings
 from penchant.data.records import load_windows, read_windows
@@ -46,18 +47,39 @@ class Synthesis(BaseModel):
         )
 
 
+class Joined(BaseModel):
+    """Labelled windows, two of them one after the other (see ``join.py``)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    joined: tuple[Path, ...] = Field(min_length=1, description="labelled windows, JSON Lines or Parquet")
+    count: int = Field(gt=0, description="windows, at most")
+    seed: int = 0
+
+    def windows(self) -> Iterator[LabelledWindow]:
+        """Make the windows.
+
+        Raises:
+            InputError: a file is missing or holds something else, or too few windows can be joined.
+        """
+        windows = [window for path in self.joined for window in load_windows(path, LabelledWindow)]
+        return join(windows, self.count, self.seed)
+
+
 def _kind_of_part(value: object) -> str:
+    if isinstance(value, Joined) or (isinstance(value, dict) and "joined" in value):
+        return "joined"
     return "synthesis" if isinstance(value, (dict, Synthesis)) else "file"
 
 
 AnyPart = Annotated[
-    Annotated[Path, Tag("file")] | Annotated[Synthesis, Tag("synthesis")],
+    Annotated[Path, Tag("file")] | Annotated[Synthesis, Tag("synthesis")] | Annotated[Joined, Tag("joined")],
     Discriminator(_kind_of_part),  # else an error would name neither
 ]
 
 
 class MixPlan(BaseModel):
-    """A mix recipe. A part is a file of labelled windows, or a synthesis."""
+    """A mix recipe. A part is a file of labelled windows, a synthesis, or windows that are joined."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -68,7 +90,7 @@ class MixPlan(BaseModel):
     def open_parts(self) -> Iterable[Part]:
         """Open what is mixed, lazily."""
         for name, part in self.parts.items():
-            yield Part(name, part.windows() if isinstance(part, Synthesis) else read_windows(part, LabelledWindow))
+            yield Part(name, read_windows(part, LabelledWindow) if isinstance(part, Path) else part.windows())
 
     def open_evaluation_sets(self) -> dict[str, Sequence[Window]]:
         """Read the evaluation sets.

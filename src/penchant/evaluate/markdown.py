@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from penchant.evaluate.assess import Assessment, CloseCall
 from penchant.evaluate.calibration import TARGET_RECALL
 from penchant.evaluate.matching import DUPLICATE_THRESHOLD
 from penchant.evaluate.metrics import LEAST_WINDOWS, RESAMPLES, Comparison, Estimate, RuleScores
-from penchant.evaluate.pages import percent
+from penchant.evaluate.pages import percent, plain, table
 from penchant.evaluate.report import Header, Report
-from penchant.text import clean_text
 
 _RULE_COLUMNS = ("precision", "recall", "F1", "perfect windows")
 RESULT_COLUMNS = ("valid JSON", *_RULE_COLUMNS, "negative windows with a rule", "duplicates", "eval loss")
@@ -23,7 +21,6 @@ _PUBLISHED = (
     *("99.7%", "37.7%", "97.5%", "–", "–", "–", "–", "0.1611"),
 )
 _SLICES = {"tag": "tag", "language": "language", "turns": "turns in the window", "length": "length of the text"}
-_SPECIAL = re.compile(r"([\\`*_\[\]<>|~#$&])")
 
 
 def render(report: Report) -> str:
@@ -40,7 +37,7 @@ def render(report: Report) -> str:
         _close_calls(report),
         _reading(report.header),
     )
-    return "\n".join(line for part in parts for line in [*part, ""])
+    return "\n".join(line for part in parts for line in part)
 
 
 def headline(report: Report) -> Iterator[str]:
@@ -48,7 +45,7 @@ def headline(report: Report) -> Iterator[str]:
     rows = [(plain(a.spec.name), *result_cells(a)) for a in report.extractors]
     yield "## Results"
     yield ""
-    yield from _table(("extractor", *RESULT_COLUMNS), [*rows, _PUBLISHED])
+    yield from table(("extractor", *RESULT_COLUMNS), [*rows, _PUBLISHED])
 
 
 def result_cells(assessment: Assessment) -> tuple[str, ...]:
@@ -60,11 +57,6 @@ def result_cells(assessment: Assessment) -> tuple[str, ...]:
         percent(assessment.duplicates),
         _number(assessment.loss, "not measured"),
     )
-
-
-def plain(text: str) -> str:
-    """Make text of any origin safe inside a table: one line, and nothing in it is markup."""
-    return _SPECIAL.sub(r"\\\1", " ".join(clean_text(text).split())) or "(empty)"
 
 
 def _rule_cells(scores: RuleScores) -> tuple[str, ...]:
@@ -88,6 +80,7 @@ def _header(header: Header) -> Iterator[str]:
     )
     yield f"- hardware: {plain(header.hardware)}"
     yield f"- versions: {versions}"
+    yield ""
 
 
 def _exact(report: Report) -> Iterator[str]:
@@ -97,7 +90,7 @@ def _exact(report: Report) -> Iterator[str]:
     yield '"please" or "always" at the beginning, count as the same: a lower bound.'
     yield ""
     rows = [(plain(a.spec.name), *_rule_cells(a.exact)) for a in report.extractors]
-    yield from _table(("extractor", *_RULE_COLUMNS), rows)
+    yield from table(("extractor", *_RULE_COLUMNS), rows)
 
 
 def _failures(extractors: Sequence[Assessment]) -> Iterator[str]:
@@ -110,6 +103,7 @@ def _failures(extractors: Sequence[Assessment]) -> Iterator[str]:
         yield from (f"    - {number} × {plain(error)}" for error, number in a.errors[:_ERRORS])
         if len(a.errors) > _ERRORS:
             yield f"    - and {len(a.errors) - _ERRORS} other reasons"
+    yield ""
 
 
 def _confidence(extractors: Sequence[Assessment]) -> Iterator[str]:
@@ -136,11 +130,11 @@ def _confidence(extractors: Sequence[Assessment]) -> Iterator[str]:
     yield "the confidences of so many rules were exactly right. Rules that match optional ones are left out."
     yield f"The last column is the operating point of the published extractor, a recall of {TARGET_RECALL:.1%}."
     yield ""
-    yield from _table(columns, rows)
-    yield ""
+    yield from table(columns, rows)
     yield "![reliability](reliability.png)"
     yield ""
     yield "![precision and recall](precision_recall.png)"
+    yield ""
 
 
 def _speed(extractors: Sequence[Assessment]) -> Iterator[str]:
@@ -159,7 +153,7 @@ def _speed(extractors: Sequence[Assessment]) -> Iterator[str]:
     yield ""
     yield "Loaded and warm: windows per second with all windows handed over at once, and the time for one window alone."
     yield ""
-    yield from _table(("extractor", "windows/s", "p50", "p95", "windows timed alone"), rows)
+    yield from table(("extractor", "windows/s", "p50", "p95", "windows timed alone"), rows)
 
 
 def _comparisons(comparisons: Sequence[Comparison]) -> Iterator[str]:
@@ -180,13 +174,13 @@ def _comparisons(comparisons: Sequence[Comparison]) -> Iterator[str]:
     yield "Windows that only one of the two got perfectly right, McNemar's exact test of that, and the difference in F1"
     yield "(first minus second) with its paired interval."
     yield ""
-    yield from _table(("first / second", "only first", "only second", "p", "F1 difference"), rows)
-    yield ""
+    yield from table(("first / second", "only first", "only second", "p", "F1 difference"), rows)
     for c in comparisons:
         for name, other, ids in ((c.first, c.second, c.only_first), (c.second, c.first, c.only_second)):
             more = f" and {len(ids) - _IDS} more (report.json)" if len(ids) > _IDS else ""
             listed = ", ".join(map(plain, ids[:_IDS])) or "none"
             yield f"- {plain(name)} but not {plain(other)}: {listed}{more}"
+    yield ""
 
 
 def _slices(extractors: Sequence[Assessment]) -> Iterator[str]:
@@ -194,6 +188,7 @@ def _slices(extractors: Sequence[Assessment]) -> Iterator[str]:
     yield ""
     yield "F1, undefined where no rule is required, and then perfect windows. The precision and the recall of each part"
     yield "are in report.json."
+    yield ""
     for kind, title in _SLICES.items():
         parts = [part for part in extractors[0].slices if part.kind == kind]
         own = [[part.scores for part in a.slices if part.kind == kind] for a in extractors]
@@ -206,10 +201,9 @@ def _slices(extractors: Sequence[Assessment]) -> Iterator[str]:
             )
             for index, part in enumerate(parts)
         ]
-        yield ""
-        yield from _table((title, "windows", "required rules", *(plain(a.spec.name) for a in extractors)), rows)
-    yield ""
+        yield from table((title, "windows", "required rules", *(plain(a.spec.name) for a in extractors)), rows)
     yield "![by tag](by_tag.png)"
+    yield ""
 
 
 def _close_calls(report: Report) -> Iterator[str]:
@@ -217,9 +211,9 @@ def _close_calls(report: Report) -> Iterator[str]:
     yield ""
     yield "To judge the judge: the least alike of the pairs that were taken for the same wish, and the likest pairs of"
     yield "rules that were left without a partner. A high cosine among these means that the conditions are at odds."
+    yield ""
     for a in report.extractors:
         for title, calls in (("only just the same", a.accepted), ("only just not the same", a.rejected)):
-            yield ""
             yield f"### {plain(a.spec.name)}: {title}"
             yield ""
             yield from _call_table(calls)
@@ -228,6 +222,7 @@ def _close_calls(report: Report) -> Iterator[str]:
 def _call_table(calls: Sequence[CloseCall]) -> Iterator[str]:
     if not calls:
         yield "None."
+        yield ""
         return
     rows = [
         (
@@ -239,7 +234,7 @@ def _call_table(calls: Sequence[CloseCall]) -> Iterator[str]:
         )
         for call in calls
     ]
-    yield from _table(("window", "actions", "conditions", "extracted", "gold"), rows)
+    yield from table(("window", "actions", "conditions", "extracted", "gold"), rows)
 
 
 def _reading(header: Header) -> Iterator[str]:
@@ -255,13 +250,7 @@ def _reading(header: Header) -> Iterator[str]:
     yield f"  {LEAST_WINDOWS} windows, and –: undefined. They do not cover the judge's own errors, and say nothing"
     yield "  about a rate of 0% or 100%, which every resample repeats."
     yield f"- Everything, window by window, is in report.json. Judge: {plain(header.judge)}."
-
-
-def _table(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> Iterator[str]:
-    titles = list(columns)
-    yield f"| {' | '.join(titles)} |"
-    yield f"|{' --- |' * len(titles)}"
-    yield from (f"| {' | '.join(row)} |" for row in rows)
+    yield ""
 
 
 def _number(estimate: Estimate | None, missing: str) -> str:

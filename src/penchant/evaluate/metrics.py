@@ -27,11 +27,16 @@ _SUMS = ("right", "wrong", "neutral", "missed", "perfect", "windows")
 
 @dataclass(frozen=True)
 class Estimate:
-    """A rate and its 95% interval; None: undefined (0 of 0), or too few windows for an interval."""
+    """A rate or a mean and its 95% interval; None: undefined (0 of 0), or too few windows or users for an interval."""
 
     value: float | None
     low: float | None = None
     high: float | None = None
+
+    @property
+    def is_clear(self) -> bool:
+        """Whether the interval leaves zero out."""
+        return self.low is not None and self.high is not None and not self.low <= 0 <= self.high
 
 
 @dataclass(frozen=True)

@@ -115,15 +115,16 @@ def write_pages(folder: Path, data: bytes, text: str, plots: Mapping[str, Figure
         OSError: the folder cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    _write(folder / "report.json", lambda part: part.write_bytes(data))
+    write_whole(folder / "report.json", lambda part: part.write_bytes(data))
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph", UserWarning)  # a name in a script that the plots' font lacks
         for name, figure in plots.items():
-            _write(folder / name, partial(figure.savefig, format="png", dpi=DPI))
-    _write(folder / "report.md", lambda part: part.write_text(text, encoding="utf-8"))
+            write_whole(folder / name, partial(figure.savefig, format="png", dpi=DPI))
+    write_whole(folder / "report.md", lambda part: part.write_text(text, encoding="utf-8"))
 
 
-def _write(path: Path, write: Callable[[Path], object]) -> None:
+def write_whole(path: Path, write: Callable[[Path], object]) -> None:
+    """Let ``write`` write a file beside ``path``, then put it in its place."""
     part = path.with_name(f".part-{path.name}")
     write(part)
     part.replace(path)

@@ -171,7 +171,9 @@ def keyword_reward(message: str, similarity: float) -> float:
     return max(-1.0, min(1.0, reward))
 
 
-def heuristic_gate(reward: float, answered: float, following: float, strong: float = 0.5) -> float:
+def heuristic_gate(
+    reward: float, answered: float, following: float, strong: float = 0.5, *, low: float = 0.2, high: float = 0.5
+) -> float:
     """Return how much of a reward retrieval earned (paper, section 6).
 
     Args:
@@ -179,10 +181,12 @@ def heuristic_gate(reward: float, answered: float, following: float, strong: flo
         answered: s_max, the largest similarity of an injected card to the message that was answered.
         following: the same, to the message after the answer.
         strong: beyond this, a reward is good or bad.
+        low: below this, no card is like either message: a bad answer is the retrieval's fault.
+        high: above this, a card is like the message: a bad answer is not.
     """
-    if reward < -strong and max(answered, following) < 0.2:
+    if reward < -strong and max(answered, following) < low:
         return 0.9
-    if reward < -strong and answered > 0.5:
+    if reward < -strong and answered > high:
         return 0.2
     if reward > strong:
         return 0.6 if answered > 0.4 else 0.3

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import asdict, fields
 from functools import partial
 from pathlib import Path
 
 from pydantic import TypeAdapter
 
+from penchant.evaluate.pages import write_pages, write_whole
 from penchant.simulate import plots
 from penchant.simulate.collab import Played
 from penchant.simulate.markdown import render
@@ -25,11 +26,9 @@ def write_report(report: Report, sessions: Iterable[Played], folder: Path) -> No
         OSError: the folder cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    _write(folder / "report.json", lambda part: part.write_bytes(REPORT.dump_json(report, indent=1)))
-    for name, draw in plots.PLOTS.items():
-        _write(folder / name, partial(draw(report).savefig, format="png", dpi=plots.DPI))
-    _write(folder / "sessions.csv", partial(_write_sessions, sessions))
-    _write(folder / "report.md", lambda part: part.write_text(render(report), encoding="utf-8"))
+    write_whole(folder / "sessions.csv", partial(_write_sessions, sessions))
+    figures = {name: draw(report) for name, draw in plots.PLOTS.items()}
+    write_pages(folder, REPORT.dump_json(report, indent=1), render(report), figures)
 
 
 def _write_sessions(sessions: Iterable[Played], path: Path) -> None:
@@ -38,9 +37,3 @@ def _write_sessions(sessions: Iterable[Played], path: Path) -> None:
         table.writeheader()
         for played in sessions:
             table.writerow(asdict(played) | {"tokens": round(played.tokens, 1)})
-
-
-def _write(path: Path, write: Callable[[Path], object]) -> None:
-    part = path.with_name(f".part-{path.name}")
-    write(part)
-    part.replace(path)

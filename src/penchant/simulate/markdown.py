@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 
-from penchant.simulate.measure import LEAST_USERS, METRICS, RESAMPLES, Estimate
+from penchant.evaluate.metrics import Estimate
+from penchant.evaluate.pages import decimal, table
+from penchant.simulate.measure import LEAST_USERS, METRICS, RESAMPLES
 from penchant.simulate.report import NO_VECTORS, OURS, RIVAL, SLICES, Report
 from penchant.simulate.style import StyleRow
 from penchant.simulate.write import STYLES, VIOLATIONS
@@ -43,7 +45,7 @@ def render(report: Report) -> str:
         _style(report),
         _reading(report),
     )
-    return "\n".join(line for part in parts for line in [*part, ""])
+    return "\n".join(line for part in parts for line in part)
 
 
 def headline(report: Report) -> Iterator[str]:
@@ -52,7 +54,8 @@ def headline(report: Report) -> Iterator[str]:
     yield ""
     for found in report.differences:
         if (found.slice, found.first, found.second, found.metric) == ("all", OURS, RIVAL, "enforcements"):
-            yield f"**{OURS} minus {RIVAL}, enforcement turns a session: {_signed(found.estimate)}** (less is better)"
+            gain = decimal(found.estimate, signed=True)
+            yield f"**{OURS} minus {RIVAL}, enforcement turns a session: {gain}** (less is better)"
             yield ""
     yield from _arm_table(report, "all")
 
@@ -66,6 +69,7 @@ def _header(report: Report) -> Iterator[str]:
         yield f"- took: {report.took}"
     yield f"- settings: {', '.join(f'{name} {value}' for name, value in report.settings.items())}"
     yield f"- models: {', '.join(f'{use} {name}' for use, name in report.models.items())}"
+    yield ""
 
 
 def _differences(report: Report) -> Iterator[str]:
@@ -77,14 +81,18 @@ def _differences(report: Report) -> Iterator[str]:
     pairs = list(dict.fromkeys((found.first, found.second, found.slice) for found in report.differences))
     values = {(d.first, d.second, d.slice, d.metric): d.estimate for d in report.differences}
     rows = [
-        (f"{first} − {second}", part, *(_signed(values[first, second, part, metric]) for metric in METRICS))
+        (
+            f"{first} − {second}",
+            part,
+            *(decimal(values[first, second, part, metric], signed=True) for metric in METRICS),
+        )
         for first, second, part in pairs
     ]
-    yield from _table(("arms", "sessions", *COLUMNS), rows)
-    yield ""
+    yield from table(("arms", "sessions", *COLUMNS), rows)
     yield "In words:"
     yield ""
     yield from (f"- {text}" for text in report.notes)
+    yield ""
 
 
 def _slices(report: Report) -> Iterator[str]:
@@ -93,7 +101,6 @@ def _slices(report: Report) -> Iterator[str]:
             yield f"### {part[:1].upper()}{part[1:]}"
             yield ""
             yield from _arm_table(report, part)
-            yield ""
 
 
 def _curves() -> Iterator[str]:
@@ -103,6 +110,7 @@ def _curves() -> Iterator[str]:
     yield ""
     for name, title in PICTURES.items():
         yield f"![{title}]({name})"
+    yield ""
 
 
 def _vectors(report: Report) -> Iterator[str]:
@@ -110,9 +118,9 @@ def _vectors(report: Report) -> Iterator[str]:
     yield ""
     yield f"Mean |z_L| after the last session, with the arm's own reward (the paper reports {PUBLISHED_NORM}):"
     yield ""
-    yield from _table(("arm", "mean z_L norm"), [(name, f"{norm:.4f}") for name, norm in report.norms.items()])
-    yield ""
+    yield from table(("arm", "mean z_L norm"), [(name, f"{norm:.4f}") for name, norm in report.norms.items()])
     yield f'"{NO_VECTORS}" has step sizes of zero: it must equal {RIVAL}.'
+    yield ""
 
 
 def _sensitivity(report: Report) -> Iterator[str]:
@@ -124,7 +132,7 @@ def _sensitivity(report: Report) -> Iterator[str]:
         (change.name, f"{change.norm:.4f}", _percent(change.change), _percent(change.published))
         for change in report.sensitivity
     ]
-    yield from _table(("variant", "mean z_L norm", "change", "the paper's change"), rows)
+    yield from table(("variant", "mean z_L norm", "change", "the paper's change"), rows)
 
 
 def _style(report: Report) -> Iterator[str]:
@@ -141,13 +149,13 @@ def _style(report: Report) -> Iterator[str]:
     )
     yield ""
     titles = ("arm", "phase", "satisfaction", *VIOLATIONS, *(f"recall {name}" for name in STYLES))
-    yield from _table(titles, [_style_cells(row) for row in style.rows])
-    yield ""
+    yield from table(titles, [_style_cells(row) for row in style.rows])
     if style.spearman is not None:
         yield (
             f"Spearman's correlation of the paper's learned vectors (cos of z_L) with the overlap of wishes:"
             f" {style.spearman:.3f} (p = {style.p_value:.3f}, as if pairs were independent; the paper reports 0.27)."
         )
+        yield ""
 
 
 def _style_cells(row: StyleRow) -> tuple[str, ...]:
@@ -191,7 +199,7 @@ def _reading(report: Report) -> Iterator[str]:
 
 def _arm_table(report: Report, part: str) -> Iterator[str]:
     rows = [(row.arm, *(_cell(row.metrics[metric]) for metric in METRICS)) for row in report.rows if row.slice == part]
-    yield from _table(("arm", *COLUMNS), rows)
+    yield from table(("arm", *COLUMNS), rows)
 
 
 def _cell(estimate: Estimate) -> str:
@@ -202,20 +210,5 @@ def _cell(estimate: Estimate) -> str:
     return f"{estimate.value:.2f} ({estimate.low:.2f} to {estimate.high:.2f})"
 
 
-def _signed(estimate: Estimate) -> str:
-    if estimate.value is None:
-        return "–"
-    if estimate.low is None or estimate.high is None:
-        return f"{estimate.value:+.3f}"
-    return f"{estimate.value:+.3f} ({estimate.low:+.3f} to {estimate.high:+.3f})"
-
-
 def _percent(value: float | None) -> str:
     return "–" if value is None else f"{value:+.0%}"
-
-
-def _table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
-    yield f"| {' | '.join(titles)} |"
-    yield f"|{' --- |' * len(titles)}"
-    for row in rows:
-        yield f"| {' | '.join(row)} |"

@@ -7,12 +7,12 @@ compared on the same users, tasks and seeds.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from penchant.evaluate.metrics import Estimate
 from penchant.simulate.collab import Played
 
 Floats = NDArray[np.float64]
@@ -22,20 +22,6 @@ METRICS: tuple[Metric, ...] = ("enforcements", "turns", "timeout", "tokens", "re
 RESAMPLES = 2000
 LEAST_USERS = 5
 """Users below which a bootstrap interval says nothing, and is left out."""
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A mean and its 95% interval; None: undefined, or too few users for an interval."""
-
-    value: float | None
-    low: float | None = None
-    high: float | None = None
-
-    @property
-    def is_clear(self) -> bool:
-        """Whether the interval leaves zero out."""
-        return self.low is not None and self.high is not None and not self.low <= 0 <= self.high
 
 
 def mean(sessions: Sequence[Played], metric: Metric) -> Estimate:

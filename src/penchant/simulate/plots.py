@@ -1,4 +1,4 @@
-"""The simulation's plots, drawn without a display; colours that colour-blind readers can tell apart."""
+"""The simulation's plots, drawn without a display."""
 
 from __future__ import annotations
 
@@ -8,16 +8,14 @@ from itertools import cycle
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from penchant.evaluate.pages import COLOURS
 from penchant.simulate.arms import PAPER
 from penchant.simulate.measure import Metric, smooth
 from penchant.simulate.report import OURS, RIVAL, Report
 
-DPI = 120
 WIDTH = 5
 """Sessions of a running mean."""
 
-# Okabe and Ito's palette without its yellow, which is too light for lines
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _LINES = ("-", "--", "-.", ":")
 
 _UNDRAWN = tuple(PAPER)[1:]
@@ -58,7 +56,7 @@ PLOTS: Mapping[str, Callable[[Report], Figure]] = {
 def _draw(report: Report, metric: Metric, label: str) -> Figure:
     figure = Figure(figsize=(8, 5.2), layout="constrained")
     axes = figure.subplots()
-    styles = zip(cycle(_COLOURS), cycle(_LINES), strict=False)
+    styles = zip(cycle(COLOURS), cycle(_LINES), strict=False)
     curves = [(name, values) for name, values in report.curves[metric].items() if name not in _UNDRAWN]
     for (name, estimates), (colour, line) in zip(curves, styles, strict=False):
         values = [estimate.value for estimate in estimates]

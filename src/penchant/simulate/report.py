@@ -10,10 +10,11 @@ from datetime import date
 import numpy as np
 
 import penchant
+from penchant.evaluate.metrics import Estimate
 from penchant.simulate.arms import BASELINES
 from penchant.simulate.collab import Life, Played
 from penchant.simulate.hear import HISTORY, SUMMARY
-from penchant.simulate.measure import METRICS, Estimate, Metric, curve, difference, mean
+from penchant.simulate.measure import METRICS, Metric, curve, difference, mean
 from penchant.simulate.run import Plan, Results
 from penchant.simulate.sensitivity import Change, changes
 from penchant.simulate.style import StyleResult

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from penchant.learn.base import Feedback, Learner
 from penchant.learn.paper import PaperLearner
-from penchant.learn.reward import NEGATIVE, OFF_TOPIC, Exchange, Reward, RewardModel, keyword_reward
+from penchant.learn.reward import NEGATIVE, OFF_TOPIC, Exchange, Reward, RewardModel, heuristic_gate, keyword_reward
 from penchant.learn.space import ItemSpace
 from penchant.simulate.arms import Arm
 from penchant.types import Embedder
@@ -58,17 +58,6 @@ class KeywordVariant:
         undamped = keyword_reward(text, max(exchange.similarity, OFF_TOPIC))
         reward = undamped / 2 if exchange.similarity < self.damping else undamped
         return Reward(max(-self.limit, min(self.limit, reward)))
-
-
-def threshold_gate(reward: float, answered: float, following: float, low: float = 0.2, high: float = 0.5) -> float:
-    """Return the paper's gate with other thresholds for a bad answer."""
-    if reward < -0.5 and max(answered, following) < low:
-        return 0.9
-    if reward < -0.5 and answered > high:
-        return 0.2
-    if reward > 0.5:
-        return 0.6 if answered > 0.4 else 0.3
-    return 0.5
 
 
 class Regated(PaperLearner):
@@ -119,7 +108,7 @@ def regated(space: ItemSpace, gate: Gate) -> Learner:
     return Regated(space, gate)
 
 
-def _arm(name: str, reward: KeywordVariant | None = None, gate: Gate = threshold_gate) -> Arm:
+def _arm(name: str, reward: KeywordVariant | None = None, gate: Gate = heuristic_gate) -> Arm:
     return Arm(name, "vars", partial(regated, gate=gate), reward or KeywordVariant())
 
 
@@ -140,8 +129,8 @@ VARIANTS = (
     _arm("damping below 0.3", KeywordVariant(damping=0.3)),
     _arm("gate fixed at 0.5", gate=partial(constant, value=0.5)),
     _arm("gate fixed at 1.0", gate=partial(constant, value=1.0)),
-    _arm("gate thresholds 0.1, 0.4", gate=partial(threshold_gate, low=0.1, high=0.4)),
-    _arm("gate thresholds 0.3, 0.6", gate=partial(threshold_gate, low=0.3, high=0.6)),
+    _arm("gate thresholds 0.1, 0.4", gate=partial(heuristic_gate, low=0.1, high=0.4)),
+    _arm("gate thresholds 0.3, 0.6", gate=partial(heuristic_gate, low=0.3, high=0.6)),
 )
 
 PUBLISHED = {

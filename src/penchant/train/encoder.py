@@ -60,7 +60,7 @@ def train(
     rng = random.Random(seed)
     folder = minilm_folder()
     tokenizer = AutoTokenizer.from_pretrained(folder, truncation_side="left")  # the last message is what matters most
-    network = Network(folder)
+    network = Network(folder).train()
     steps = epochs * -(-len(windows) // batch_size)
     optimiser = torch.optim.AdamW(network.parameters(), lr=learning_rate, weight_decay=0.01)
     schedule = LinearLR(optimiser, 1.0, 0.0, steps)

@@ -87,7 +87,7 @@ def train(epoch: Callable[[random.Random], list[Pair]], tokenizer: Tokenizer, ar
     """Train on the pairs that ``epoch`` draws."""
     torch.manual_seed(args.seed)
     rng = random.Random(args.seed)
-    network = Network()
+    network = Network().train()
     epochs = [list(_batches(epoch(rng), args.batch_size, rng)) for _ in range(args.epochs)]
     steps = sum(map(len, epochs))
     optimiser = torch.optim.AdamW(

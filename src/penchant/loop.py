@@ -148,6 +148,14 @@ class Personalizer:
 
         self.memory.change(user, decide)
 
+    async def aprepare(self, user: str, session: str, messages: Sequence[Mapping[str, Any]]) -> Prepared:
+        """Do as ``prepare`` without blocking the event loop."""
+        return await asyncio.to_thread(self.prepare, user, session, messages)
+
+    async def acomplete(self, user: str, session: str, reply: str) -> None:
+        """Do as ``complete`` without blocking the event loop."""
+        await asyncio.to_thread(self.complete, user, session, reply)
+
     def chat(
         self, client: openai.OpenAI, user: str, session: str, messages: Sequence[Mapping[str, Any]], **options: Any
     ) -> Any:
@@ -174,11 +182,11 @@ class Personalizer:
         self, client: openai.AsyncOpenAI, user: str, session: str, messages: Sequence[Mapping[str, Any]], **options: Any
     ) -> Any:
         """Do as ``chat`` with an async client, without blocking the event loop."""
-        prepared = await asyncio.to_thread(self.prepare, user, session, messages)
+        prepared = await self.aprepare(user, session, messages)
         answer = await client.chat.completions.create(messages=prepared.messages, **options)  # type: ignore[arg-type]
         if options.get("stream"):
             return astream(answer, partial(self.complete, user, session))
-        await asyncio.to_thread(self.complete, user, session, answer.choices[0].message.content or "")
+        await self.acomplete(user, session, answer.choices[0].message.content or "")
         return answer
 
     def why(self, user: str, session: str) -> Exchange | None:

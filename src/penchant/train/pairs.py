@@ -56,6 +56,9 @@ NEGATIVES = 6
 WISHES = 500
 """Wishes of the bank, drawn for each epoch."""
 
+CANDIDATES = 5000
+"""Candidate rules, drawn for each epoch."""
+
 
 class Network(nn.Module):
     """The encoder with its heads, on the first token beside the mean of all tokens."""
@@ -211,11 +214,12 @@ def main() -> None:
 
     def draw(rng: random.Random, apart: bool) -> list[Pair]:
         mine = [profile for profile in profiles if is_apart(profile.id) is apart]
+        written = [candidate for candidate in candidates if is_apart(candidate.window) is apart]
         return [
             *relevance(mine, rng, 1000 if apart else NEGATIVES),
             *([] if apart else corrections(windows, rng)),
             *relations([p for p in rules if is_apart(p.old.note) is apart], wishes, rng, 0 if apart else WISHES),
-            *support([candidate for candidate in candidates if is_apart(candidate.window) is apart]),
+            *support(rng.sample(written, min(CANDIDATES, len(written)))),
             *reactions([exchange for exchange in exchanges if is_apart(exchange.id) is apart]),
         ]
 

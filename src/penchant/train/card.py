@@ -13,7 +13,7 @@ import yaml
 from penchant.data.records import read_windows
 from penchant.errors import InputError
 from penchant.extract.window import SYSTEM_PROMPTS
-from penchant.train.base import SMOLLM2, SMOLLM2_HUB
+from penchant.train.base import SHIPPED, SMOLLM2, SMOLLM2_HUB
 from penchant.train.export import Exported
 from penchant.train.recipe import Recipe
 from penchant.train.trained import Trained
@@ -63,7 +63,7 @@ def write_card(trained: Trained, folder: Path, forms: Sequence[Exported], report
     """
     recipe = trained.recipe
     header = {
-        "base_model": SMOLLM2_HUB if recipe.model == SMOLLM2 else recipe.model,
+        "base_model": SMOLLM2_HUB if recipe.model in (SMOLLM2, SHIPPED) else recipe.model,
         "library_name": "transformers",
         "license": "apache-2.0",
         "pipeline_tag": "text-generation",

@@ -10,10 +10,9 @@ import yaml
 
 from penchant.errors import InputError
 from penchant.extract.window import PromptName
-from penchant.train.base import SMOLLM2
+from penchant.train.base import SHIPPED, SMOLLM2, SMOLLM2_HUB, smollm2_folder
 from penchant.train.recipe import Recipe, make_recipe
 
-_SMOLLM2_ON_THE_HUB = "HuggingFaceTB/SmolLM2-135M-Instruct"
 _TEMPLATES = {"qwen3": "qwen3_nothink", "qwen": "qwen", "smollm2": "smollm2"}
 """LLaMA-Factory's chat template for what a model's name contains; for other models it takes the tokeniser's own.
 
@@ -149,7 +148,9 @@ def read_recipe(path: Path, devices: int = 1, prompt: PromptName = "card") -> Re
 def _model(name: str) -> str:
     """Return what LLaMA-Factory can load, from whatever folder it runs in."""
     if name == SMOLLM2:
-        return _SMOLLM2_ON_THE_HUB
+        return SMOLLM2_HUB
+    if name == SHIPPED:
+        return str(smollm2_folder(name).resolve())
     return str(Path(name).resolve()) if Path(name).is_dir() else name
 
 

@@ -23,7 +23,9 @@ class Recipe(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     # what is trained on what
-    model: str = Field(min_length=1, description="hub id, local folder, or smollm2-135m-instruct (from PyPI)")
+    model: str = Field(
+        min_length=1, description="hub id, local folder, smollm2-135m-instruct (from PyPI) or -preferences (as shipped)"
+    )
     prompt: PromptName = Field(description="system prompt: card, reference, guide or brief")
     answer: FormName = Field(description="what the model writes: json, or lines (a third of the tokens)")
     train: tuple[Path, ...] = Field(min_length=1, description="labelled windows, JSON Lines or Parquet")

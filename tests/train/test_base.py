@@ -1,0 +1,33 @@
+"""Where a run starts: the base as it is, or with what is shipped added to it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+
+import torch
+
+from penchant.models.gguf import read_tensors
+from penchant.models.store import ModelStore
+from penchant.train import base
+from penchant.train.checkpoint import gguf_tensors
+from tests.tiny import tiny_gguf, tiny_spec
+
+
+def test_the_shipped_model_is_its_base_with_the_difference(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec, _ = tiny_spec(tmp_path)
+    monkeypatch.setattr(base, "EMBEDDED", spec)
+    monkeypatch.setattr(ModelStore, "default", lambda: ModelStore(tmp_path / "models"))
+    monkeypatch.setattr(ModelStore, "fetch_base", lambda self, spec, target: tiny_gguf(target))
+    shipped, _ = base.load_base(base.SHIPPED)
+    before, _ = base.load_base(base.SMOLLM2)
+    change = read_tensors(spec.difference_path)
+    old = dict(gguf_tensors(before))
+    for name, tensor in gguf_tensors(shipped):
+        assert np.allclose(tensor, old[name] + change[name], atol=1e-6), name
+    assert not torch.equal(shipped.get_input_embeddings().weight, before.get_input_embeddings().weight)
+    assert base.smollm2_folder(base.SHIPPED) != base.smollm2_folder(base.SMOLLM2)

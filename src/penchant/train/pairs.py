@@ -50,13 +50,13 @@ from penchant.models.pairs import HEADS, SYMMETRIC, encode_pairs, load_tokenizer
 from penchant.train.base import has_fast_bfloat16
 from penchant.types import LabelledWindow
 
-NEGATIVES = 6
+NEGATIVES = 5
 """Rules that do not apply, drawn for each message and epoch."""
 
 WISHES = 500
 """Wishes of the bank, drawn for each epoch."""
 
-CANDIDATES = 5000
+CANDIDATES = 3000
 """Candidate rules, drawn for each epoch."""
 
 

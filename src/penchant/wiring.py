@@ -25,7 +25,7 @@ from penchant.memory.sqlite import SQLiteStore
 from penchant.memory.store import Store
 from penchant.models.pairs import PairReader
 from penchant.retrieve.embed import MINILM, LazyEmbedder
-from penchant.retrieve.rerank import FLOOR, CausalReranker, CrossEncoderReranker, ReaderReranker, Reranker
+from penchant.retrieve.rerank import FLOOR, CausalReranker, CrossEncoderReranker, ReaderReranker, Reranker, weighing_for
 from penchant.retrieve.search import Retriever
 from penchant.session import Settings, Summarise, scrubber
 from penchant.types import Embedder
@@ -99,7 +99,7 @@ def load_personalizer(
             store, embedding, ReaderRelate(partial(reader.chances, "relation")), scrubber(EvidenceLearner(), chosen)
         ),
         extractor or Extractor.load(),
-        Retriever(embedding, _reranker(reranker, reader)),
+        Retriever(embedding, _reranker(reranker, reader, embedding.name)),
         chosen,
         _reward(reward, reader, judge),
         summarise=summarise,
@@ -107,11 +107,11 @@ def load_personalizer(
     )
 
 
-def _reranker(name: str, reader: PairReader) -> Reranker | None:
+def _reranker(name: str, reader: PairReader, embedder: str) -> Reranker | None:
     if name == "none":
         return None
     if name == "embedded":
-        return ReaderReranker(partial(reader.read, "relevance"))
+        return ReaderReranker(partial(reader.read, "relevance"), weighing_for(embedder))
     return CausalReranker(name.removeprefix("causal:")) if name.startswith("causal:") else CrossEncoderReranker(name)
 
 

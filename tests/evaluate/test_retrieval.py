@@ -172,7 +172,7 @@ def test_systems_are_those_that_users_run() -> None:
     class Shortest:
         name = "shortest"
 
-        def scores(self, query: str, notes: Sequence[str]) -> np.ndarray:
+        def scores(self, query: str, notes: Sequence[str], cosines: object) -> np.ndarray:
             return -np.array([float(len(note)) for note in notes])
 
     many = [Preference(condition="general", action=f"do {n} of {n % 7}, code {n % 5}", confidence=1) for n in range(90)]

@@ -72,12 +72,12 @@ def causal(folder: Path) -> Path:
 
 def test_a_cross_encoder_gives_log_probabilities(tmp_path: Path) -> None:
     reranker = CrossEncoderReranker(str(cross_encoder(tmp_path / "one", 1)))
-    scores = reranker.scores("cooking with garlic", NOTES)
+    scores = reranker.scores("cooking with garlic", NOTES, np.zeros(len(NOTES)))
     assert scores.shape == (4,)
     assert np.all((scores < 0) & np.isfinite(scores))
-    alone = np.concatenate([reranker.scores("cooking with garlic", [note]) for note in NOTES])
+    alone = np.concatenate([reranker.scores("cooking with garlic", [note], np.zeros(1)) for note in NOTES])
     assert scores == pytest.approx(alone, abs=1e-5)
-    assert reranker.scores("x", []).shape == (0,)
+    assert reranker.scores("x", [], np.zeros(0)).shape == (0,)
     with pytest.raises(ModelError, match="has 3 outputs"):
         CrossEncoderReranker(str(cross_encoder(tmp_path / "three", 3)))
     with pytest.raises(ModelError, match="cannot load"):
@@ -86,12 +86,12 @@ def test_a_cross_encoder_gives_log_probabilities(tmp_path: Path) -> None:
 
 def test_a_causal_model_says_how_likely_yes_is(tmp_path: Path) -> None:
     reranker = CausalReranker(str(causal(tmp_path)), max_tokens=512)
-    scores = reranker.scores("cooking with garlic", NOTES)
-    alone = np.concatenate([reranker.scores("cooking with garlic", [note]) for note in NOTES])
+    scores = reranker.scores("cooking with garlic", NOTES, np.zeros(len(NOTES)))
+    alone = np.concatenate([reranker.scores("cooking with garlic", [note], np.zeros(1)) for note in NOTES])
     assert scores == pytest.approx(alone, abs=1e-4)
     assert np.all((scores <= 0) & (scores >= LEAST_LOG))
     assert len(set(scores.round(6))) > 1
-    assert reranker.scores("x", []).shape == (0,)
+    assert reranker.scores("x", [], np.zeros(0)).shape == (0,)
 
 
 def test_of_a_long_message_the_beginning_is_read_and_the_note_all(tmp_path: Path) -> None:
@@ -103,7 +103,7 @@ def test_of_a_long_message_the_beginning_is_read_and_the_note_all(tmp_path: Path
     after = 400 - next(place for place in range(400, 0, -1) if ids[place - len(last) : place] == last)
     assert after < 40
     assert ids[:200] == other[:200]
-    assert len(set(reranker.scores(long, [note, "use no salt"]))) == 2
+    assert len(set(reranker.scores(long, [note, "use no salt"], np.zeros(2)))) == 2
 
 
 def test_what_looks_like_a_special_token_stays_text(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ class WordReranker:
 
     name = "words"
 
-    def scores(self, query: str, notes: Sequence[str]) -> NDArray[np.float64]:
+    def scores(self, query: str, notes: Sequence[str], cosines: object) -> NDArray[np.float64]:
         words = set(query.casefold().split())
         shares = [len(words & set(note.casefold().strip(".").split())) / len(note.split()) for note in notes]
         return np.log(np.array(shares, float) * 0.9 + 0.05)

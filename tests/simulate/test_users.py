@@ -18,7 +18,7 @@ from tests.simulate.conftest import DATA, make_user
 
 @pytest.fixture(scope="module")
 def users() -> list[User]:
-    return load_users(DATA, 264)
+    return load_users(DATA, 339)
 
 
 def test_users_are_chosen_by_the_seed_half_of_each_kind() -> None:
@@ -31,9 +31,9 @@ def test_users_are_chosen_by_the_seed_half_of_each_kind() -> None:
 
 
 def test_there_are_only_so_many_users(tmp_path: Path, users: list[User]) -> None:
-    assert len({user.id for user in users}) == 264
-    with pytest.raises(InputError, match="there are 264, and 265"):
-        load_users(DATA, 265)
+    assert len({user.id for user in users}) == 339
+    with pytest.raises(InputError, match="there are 339, and 340"):
+        load_users(DATA, 340)
     with pytest.raises(InputError, match="--data"):
         load_users(tmp_path, 1)
 
@@ -69,8 +69,7 @@ def test_a_rule_in_other_words_is_a_rule() -> None:
     own, *others = variants(rule)
     assert (own.condition, own.action) == (rule.condition, rule.action)
     assert [(words.condition, words.action) for words in others] == [
-        (rule.condition, "go with capitals for keywords"),
-        ("if writing SQL", rule.action),
+        ("if writing SQL", "go with capitals for keywords"),
     ]
     plain = ProfileRule(id="p", condition=GENERAL, action="no emojis")
     assert variants(plain) == [Preference(condition=GENERAL, action="no emojis", confidence=0.85)]

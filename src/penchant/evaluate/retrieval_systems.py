@@ -12,12 +12,15 @@ from scipy.stats import rankdata
 
 from penchant.evaluate.readers import Embed, Floats, load_embed, load_read
 from penchant.extras import require
-from penchant.retrieve.rerank import CausalReranker, CrossEncoderReranker, ReaderReranker
+from penchant.retrieve.rerank import CausalReranker, CrossEncoderReranker, ReaderReranker, weighing_for
 from penchant.retrieve.search import TOP
 from penchant.retrieve.transform import variants
 
 Score = Callable[[str, Sequence[str]], Floats]
 """A query and notes -> a score for each note; minus infinity: not found."""
+
+Rerank = Callable[[str, Sequence[str], Floats], Floats]
+"""A query, notes and their cosines -> a score for each note."""
 
 FUSION = 60
 """The constant of reciprocal rank fusion (Cormack, Clarke and Büttcher, 2009)."""
@@ -39,13 +42,14 @@ def dense(embed: Embed, transform: bool) -> Score:
     return score
 
 
-def reranked(first: Score, reranker: Score) -> Score:
+def reranked(first: Score, reranker: Rerank) -> Score:
     """Rank the best ``TOP`` of a first search by a reranker, which sees the query itself."""
 
     def score(query: str, notes: Sequence[str]) -> Floats:
-        best = np.argsort(-first(query, notes), kind="stable")[:TOP]
+        likeness = first(query, notes)
+        best = np.argsort(-likeness, kind="stable")[:TOP]
         scores = np.full(len(notes), -np.inf)
-        scores[best] = reranker(query, [notes[place] for place in best])
+        scores[best] = reranker(query, [notes[place] for place in best], likeness[best])
         return scores
 
     return score
@@ -75,7 +79,7 @@ def hybrid(meaning: Score, words: Score) -> Score:
     return score
 
 
-def systems(embed: Embed, reranker: Score | None) -> dict[str, Score]:
+def systems(embed: Embed, reranker: Rerank | None) -> dict[str, Score]:
     """Return what is compared, from the simplest on; each adds one thing to another."""
     once = _remember(embed)
     plain, transformed = dense(once, transform=False), dense(once, transform=True)
@@ -99,14 +103,15 @@ def load_systems(embedder: str, reranker: str) -> dict[str, Score]:
         MissingExtra: bm25s or sentence-transformers is not installed.
     """
     require("train", "bm25s")
-    return systems(load_embed(embedder), _load_reranker(reranker))
+    return systems(load_embed(embedder), _load_reranker(reranker, embedder))
 
 
-def _load_reranker(name: str) -> Score | None:
+def _load_reranker(name: str, embedder: str) -> Rerank | None:
     if name == "none":
         return None
     if name == "embedded" or name.endswith(".gguf"):
-        return ReaderReranker(load_read("relevance", None if name == "embedded" else Path(name))).scores
+        read = load_read("relevance", None if name == "embedded" else Path(name))
+        return ReaderReranker(read, weighing_for(embedder)).scores
     kind, _, model = name.partition(":")
     return CausalReranker(model).scores if kind == "causal" else CrossEncoderReranker(name).scores
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 from penchant.errors import ModelError, first_line
 from penchant.extras import require
+from penchant.retrieve.embed import MINILM
 from penchant.text import clean_text
 
 LEAST_LOG = -30.0
@@ -35,8 +37,35 @@ class Reranker(Protocol):
 
     name: str
 
-    def scores(self, query: str, notes: Sequence[str]) -> NDArray[np.float64]:
-        """Return log p(yes) for each note, at most 0, shape (notes,)."""
+    def scores(self, query: str, notes: Sequence[str], cosines: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return log p(yes) for each note, at most 0, shape (notes,).
+
+        Args:
+            query: the user's message.
+            notes: those that the search found.
+            cosines: how like the query the search found each, shape (notes,).
+        """
+
+
+@dataclass(frozen=True)
+class Weighing:
+    """The pair reader's logit and the cosine of the embeddings: their weighted sum is logit p(yes)."""
+
+    reader: float
+    cosine: float
+    bias: float
+
+
+WITH_MINILM = Weighing(reader=0.538, cosine=6.05, bias=-2.76)
+"""For cosines of all-MiniLM-L6-v2, by ``penchant.evaluate.weigh`` on profiles kept apart from the reader's training."""
+
+ALONE = Weighing(reader=0.691, cosine=0.0, bias=-1.54)
+"""For other embedding models. In training fewer notes did not apply than do not in use: hence the bias."""
+
+
+def weighing_for(embedder: str) -> Weighing:
+    """Return the weighing for an embedding model's cosines, by its name."""
+    return WITH_MINILM if embedder == MINILM else ALONE
 
 
 class ReaderReranker:
@@ -44,18 +73,23 @@ class ReaderReranker:
 
     Args:
         read: returns logits of "this note applies to this message", shape (pairs, 1), for pairs of them.
+        weighing: of the logit and the cosine.
     """
 
     name = "embedded"
 
-    def __init__(self, read: Callable[[Sequence[tuple[str, str]]], NDArray[np.float64]]) -> None:
-        self._read = read
+    def __init__(
+        self, read: Callable[[Sequence[tuple[str, str]]], NDArray[np.float64]], weighing: Weighing = ALONE
+    ) -> None:
+        self._read, self._weighing = read, weighing
 
-    def scores(self, query: str, notes: Sequence[str]) -> NDArray[np.float64]:
+    def scores(self, query: str, notes: Sequence[str], cosines: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the logarithm of the calibrated probability."""
         if not notes:
             return np.zeros(0)
-        return log_sigmoid(self._read([(clean_text(query), clean_text(note)) for note in notes])[:, 0])
+        logits = self._read([(clean_text(query), clean_text(note)) for note in notes])[:, 0]
+        weighing = self._weighing
+        return log_sigmoid(weighing.reader * logits + weighing.cosine * cosines + weighing.bias)
 
 
 class CrossEncoderReranker:
@@ -80,7 +114,7 @@ class CrossEncoderReranker:
         if self._model.config.num_labels != 1:
             raise ModelError(f"{name} has {self._model.config.num_labels} outputs: give a cross-encoder that has one")
 
-    def scores(self, query: str, notes: Sequence[str]) -> NDArray[np.float64]:
+    def scores(self, query: str, notes: Sequence[str], cosines: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the logarithm of the sigmoid of the model's output."""
         if not notes:
             return np.zeros(0)
@@ -114,7 +148,7 @@ class CausalReranker:
             raise ModelError(f'{name} has no single tokens for "yes" and "no": give a reranker')
         self._answers = [ids[0] for ids in words]
 
-    def scores(self, query: str, notes: Sequence[str]) -> NDArray[np.float64]:
+    def scores(self, query: str, notes: Sequence[str], cosines: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return log p(yes) of yes against no."""
         if not notes:
             return np.zeros(0)

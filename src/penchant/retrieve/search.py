@@ -68,5 +68,6 @@ class Retriever:
         similarities = (vectors @ texts.T).max(1).astype(np.float64)
         best = np.argsort(-similarities, kind="stable")[:TOP]
         chosen, likeness = tuple(cards[i] for i in best), similarities[best]
-        scores = self._reranker.scores(query, [card.note for card in chosen]) if self._reranker else likeness
+        notes = [card.note for card in chosen]
+        scores = self._reranker.scores(query, notes, likeness) if self._reranker else likeness
         return Found(chosen, vectors[best], likeness, scores, texts[0])

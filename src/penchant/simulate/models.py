@@ -13,7 +13,7 @@ from penchant.learn.reward import Exchange, ReaderReward, Reward, RewardModel
 from penchant.memory.merge import ReaderRelate, Relate
 from penchant.models.pairs import PairReader
 from penchant.retrieve.embed import load_embedder
-from penchant.retrieve.rerank import ReaderReranker, Reranker
+from penchant.retrieve.rerank import WITH_MINILM, ReaderReranker, Reranker
 from penchant.types import Embedder, Preference, note
 
 
@@ -46,7 +46,7 @@ def load_models() -> Models:
     reader = PairReader()
     return Models(
         embedder=load_embedder(),
-        reranker=ReaderReranker(partial(reader.read, "relevance")),
+        reranker=ReaderReranker(partial(reader.read, "relevance"), WITH_MINILM),
         relate=ReaderRelate(partial(reader.chances, "relation")),
         reward=ReaderReward(partial(reader.read, "reaction")),
     )
@@ -83,10 +83,11 @@ class _CachedReranker:
         self.name, self._reranker = reranker.name, reranker
         self._known: dict[tuple[str, str], float] = {}
 
-    def scores(self, query: str, notes: Sequence[str]) -> NDArray[np.float64]:
-        new = [note for note in dict.fromkeys(notes) if (query, note) not in self._known]
+    def scores(self, query: str, notes: Sequence[str], cosines: NDArray[np.float64]) -> NDArray[np.float64]:
+        likeness = dict(zip(notes, cosines.tolist(), strict=True))  # of a query and a note it is always the same
+        new = [note for note in likeness if (query, note) not in self._known]
         if new:
-            found = self._reranker.scores(query, new).tolist()
+            found = self._reranker.scores(query, new, np.array([likeness[note] for note in new])).tolist()
             self._known |= {(query, note): score for note, score in zip(new, found, strict=True)}
         return np.array([self._known[query, note] for note in notes])
 

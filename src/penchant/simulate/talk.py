@@ -16,7 +16,7 @@ from penchant.simulate import sayings
 from penchant.simulate.users import User
 from penchant.types import ACTION_LIMIT, CONDITION_LIMIT, Preference, note
 
-WORDINGS = 4
+WORDINGS = 2
 """Ways in which one user enforces one rule."""
 
 ASIDES = 8
@@ -79,11 +79,11 @@ def voice_of(user: User, exchanges: Sequence[RatedExchange] = (), seed: int = 0)
 
 
 def variants(rule: ProfileRule) -> list[Preference]:
-    """Return a rule in its own words and in slightly other ones, each once."""
+    """Return a rule in its own words, and in slightly other ones if there are any."""
     conditions = [rule.condition, _replaced(rule.condition, sayings.CONDITIONS)]
     actions = [rule.action, _replaced(rule.action, sayings.ACTIONS)]
     found: dict[tuple[str, str], Preference] = {}
-    for condition, action in ((0, 0), (0, 1), (1, 0)):
+    for condition, action in ((0, 0), (1, 1)):
         words = conditions[condition][:CONDITION_LIMIT].rstrip(), actions[action][:ACTION_LIMIT].rstrip()
         found.setdefault(words, Preference(condition=words[0], action=words[1], confidence=0.85))
     return list(found.values())

@@ -56,9 +56,6 @@ GATE_RECALL = 0.995
 UNSUPPORTED = 0.01
 """Share of the right rules that may rest on less than the least likeness to the user's words."""
 
-GATE_MARGIN = 0.5
-"""Of that threshold: the least score of a few hundred windows is not the least there is."""
-
 RIDGE = 1.0
 BIN = 30
 """Rules in a bin of the isotonic regression."""
@@ -199,7 +196,7 @@ def main() -> None:
     encoder = Encoder(WEIGHTS / "encoder")
     gold, more = load_windows(args.windows, LabelledWindow), load_windows(args.gate_on, LabelledWindow)
     scores, others = (encoder.probabilities([w.turns for w in windows]).tolist() for windows in (gold, more))
-    gate = GATE_MARGIN * min(gate_threshold(scores, gold), gate_threshold(others, more))
+    gate = min(gate_threshold(scores, gold), gate_threshold(others, more))
     folder = Path(args.model) if args.model else ModelStore.default().ensure(EMBEDDED)
     finder = Finder(folder, read_form(folder), encoder)
     judge = SemanticJudge(MiniLM().embed)

@@ -32,7 +32,7 @@ PROFILES = [
 
 
 def test_the_shipped_profiles_are_sound() -> None:
-    assert len({profile.id for profile in PROFILES}) == len(PROFILES) == 164
+    assert len({profile.id for profile in PROFILES}) == len(PROFILES) == 239
     for profile in PROFILES:
         conditional = {rule.id for rule in profile.preferences if rule.condition != "general"}
         assert len({rule.id for rule in profile.preferences}) == len(profile.preferences)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from penchant.memory.merge import new_card
-from penchant.retrieve.rerank import log_sigmoid
+from penchant.retrieve.rerank import ReaderReranker, Weighing, log_sigmoid, weighing_for
 from penchant.retrieve.search import TOP, Retriever
 from penchant.retrieve.transform import task_type, variants
 from penchant.types import Card
@@ -90,3 +91,16 @@ def test_log_sigmoid_is_a_finite_logarithm_of_a_probability(logits: list[float])
     assert np.all((found <= 0) & (found >= -30))
     inside = np.abs(logits) < 20 if logits else np.zeros(0, bool)
     assert np.exp(found[inside]) == pytest.approx(1 / (1 + np.exp(-np.array(logits)[inside])))
+
+
+def test_the_pair_reader_and_the_cosine_are_weighed_together() -> None:
+    def read(pairs: Sequence[tuple[str, str]]) -> np.ndarray:
+        return np.array([[float(len(note))] for _, note in pairs])
+
+    reranker = ReaderReranker(read, Weighing(reader=0.5, cosine=4.0, bias=-3.0))
+    found = reranker.scores("q", ["ab", "abcd"], np.array([0.5, 0.25]))
+    chances = [1 / (1 + math.exp(-(0.5 * length + 4 * cosine - 3))) for length, cosine in ((2, 0.5), (4, 0.25))]
+    assert np.exp(found) == pytest.approx(chances)
+    assert reranker.scores("q", [], np.zeros(0)).shape == (0,)
+    assert weighing_for("all-MiniLM-L6-v2").cosine > 0
+    assert weighing_for("another model").cosine == 0  # its cosines mean something else

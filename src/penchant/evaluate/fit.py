@@ -20,13 +20,14 @@ from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import isotonic_regression, minimize
+from scipy.optimize import isotonic_regression
 from tqdm import tqdm
 
 from penchant.data.records import load_windows
 from penchant.errors import InputError
 from penchant.evaluate.embedding import MiniLM
 from penchant.evaluate.matching import SemanticJudge, Verdict, match
+from penchant.evaluate.regression import regress
 from penchant.extract.answer import read_form
 from penchant.extract.candidates import FEATURES
 from penchant.extract.confidence import Confidence, Point, Weighing, matrix
@@ -96,7 +97,7 @@ def fit(found: Sequence[Findings], gold: Sequence[LabelledWindow], judge: Semant
         outputs = _apart(scaled, right, counted, owners % FOLDS)
         knots, levels = _isotonic(outputs[counted], right[counted])
         chances = np.interp(outputs, knots, levels)
-    weights = _regress(scaled[counted], right[counted])
+    weights = regress(scaled[counted], right[counted], RIDGE)
     cosines = np.array([scored.support.cosine for findings in found for scored in findings.scored])
     support = float(np.quantile(cosines[right & counted], UNSUPPORTED))
     kept = cosines >= support
@@ -140,24 +141,9 @@ def _apart(
     outputs = np.zeros(len(rows))
     for part in range(FOLDS):
         seen = counted & (parts != part)
-        weights = _regress(rows[seen], right[seen])
+        weights = regress(rows[seen], right[seen], RIDGE)
         outputs[parts == part] = rows[parts == part] @ weights[:-1] + weights[-1]
     return outputs
-
-
-def _regress(rows: NDArray[np.float64], right: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Return the weights of a ridge-penalised logistic regression, the bias last."""
-    signs = np.where(right, 1.0, -1.0)
-    extended = np.column_stack([rows, np.ones(len(rows))])
-
-    def loss(weights: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
-        margins = signs * (extended @ weights)
-        penalty = np.append(weights[:-1], 0.0)
-        gradient = -(extended * (signs / (1 + np.exp(margins)))[:, None]).sum(0) + RIDGE * penalty
-        return float(np.logaddexp(0, -margins).sum() + RIDGE * penalty @ penalty / 2), gradient
-
-    weights: NDArray[np.float64] = minimize(loss, np.zeros(extended.shape[1]), jac=True).x
-    return weights
 
 
 def _isotonic(

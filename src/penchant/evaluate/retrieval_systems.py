@@ -81,7 +81,7 @@ def hybrid(meaning: Score, words: Score) -> Score:
 
 def systems(embed: Embed, reranker: Rerank | None) -> dict[str, Score]:
     """Return what is compared, from the simplest on; each adds one thing to another."""
-    once = _remember(embed)
+    once = remember(embed)
     plain, transformed = dense(once, transform=False), dense(once, transform=True)
     found = {"dense": plain, "dense + transformation": transformed}
     if reranker:
@@ -116,7 +116,7 @@ def _load_reranker(name: str, embedder: str) -> Rerank | None:
     return CausalReranker(model).scores if kind == "causal" else CrossEncoderReranker(name).scores
 
 
-def _remember(embed: Embed) -> Embed:
+def remember(embed: Embed) -> Embed:
     """Embed the same texts once, however many queries and systems ask for them."""
 
     @lru_cache(_REMEMBERED)

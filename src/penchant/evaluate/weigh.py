@@ -14,47 +14,35 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize
 from tqdm import tqdm
 
-from penchant.evaluate.readers import load_embed, load_read
+from penchant.evaluate.readers import Floats, load_embed, load_read
+from penchant.evaluate.regression import regress
 from penchant.evaluate.retrieval_sets import User, read_profiles
+from penchant.evaluate.retrieval_systems import dense, remember
 from penchant.retrieve.embed import MINILM
 from penchant.retrieve.rerank import Weighing
-from penchant.retrieve.transform import variants
-
-Floats = NDArray[np.float64]
 
 
 def fit(logits: Floats, cosines: Floats, applies: NDArray[np.bool_]) -> Weighing:
     """Return the weighing of the least cross-entropy; cosines of zero get no weight."""
-    signs = np.where(applies, 1.0, -1.0)
-    rows = np.column_stack([logits, cosines, np.ones(len(logits))])
-
-    def loss(weights: Floats) -> tuple[float, Floats]:
-        margins = signs * (rows @ weights)
-        gradient = -(rows * (signs / (1 + np.exp(margins)))[:, None]).mean(0)
-        return float(np.logaddexp(0, -margins).mean()), gradient
-
-    reader, cosine, bias = minimize(loss, np.zeros(3), jac=True).x.tolist()
-    return Weighing(reader, cosine, bias)
+    return Weighing(*regress(np.column_stack([logits, cosines]), applies).tolist())
 
 
 def entropy(weighing: Weighing, logits: Floats, cosines: Floats, applies: NDArray[np.bool_]) -> float:
     """Return the mean cross-entropy, in nats."""
-    scores = weighing.reader * logits + weighing.cosine * cosines + weighing.bias
+    scores = weighing.of(logits, cosines)
     return float(np.logaddexp(0, -np.where(applies, scores, -scores)).mean())
 
 
 def measure(users: Sequence[User]) -> tuple[Floats, Floats, NDArray[np.bool_], NDArray[np.int64]]:
     """Return logits, cosines, whether the note applies, and the user's number, of every query and note."""
-    embed, read = load_embed(MINILM), load_read("relevance", None)
+    likeness, read = dense(remember(load_embed(MINILM)), transform=True), load_read("relevance", None)
     logits, cosines, applies, owners = [], [], [], []
     for number, user in enumerate(tqdm(users, desc="users", unit="user")):
-        vectors = embed(user.notes)
         for query in user.queries:
             logits += read([(query.text, note) for note in user.notes])[:, 0].tolist()
-            cosines += (embed(variants(query.text)) @ vectors.T).max(0).tolist()
+            cosines += likeness(query.text, user.notes).tolist()
             applies += [place in query.relevant for place in range(len(user.notes))]
             owners += [number] * len(user.notes)
     return np.array(logits), np.array(cosines), np.array(applies), np.array(owners)

@@ -55,6 +55,10 @@ class Weighing:
     cosine: float
     bias: float
 
+    def of(self, logits: NDArray[np.float64], cosines: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return logit p(yes), shape (notes,)."""
+        return self.reader * logits + self.cosine * cosines + self.bias
+
 
 WITH_MINILM = Weighing(reader=0.538, cosine=6.05, bias=-2.76)
 """For cosines of all-MiniLM-L6-v2, by ``penchant.evaluate.weigh`` on profiles kept apart from the reader's training."""
@@ -78,9 +82,7 @@ class ReaderReranker:
 
     name = "embedded"
 
-    def __init__(
-        self, read: Callable[[Sequence[tuple[str, str]]], NDArray[np.float64]], weighing: Weighing = ALONE
-    ) -> None:
+    def __init__(self, read: Callable[[Sequence[tuple[str, str]]], NDArray[np.float64]], weighing: Weighing) -> None:
         self._read, self._weighing = read, weighing
 
     def scores(self, query: str, notes: Sequence[str], cosines: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -88,8 +90,7 @@ class ReaderReranker:
         if not notes:
             return np.zeros(0)
         logits = self._read([(clean_text(query), clean_text(note)) for note in notes])[:, 0]
-        weighing = self._weighing
-        return log_sigmoid(weighing.reader * logits + weighing.cosine * cosines + weighing.bias)
+        return log_sigmoid(self._weighing.of(logits, cosines))
 
 
 class CrossEncoderReranker:

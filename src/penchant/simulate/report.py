@@ -124,7 +124,7 @@ def _settings(plan: Plan) -> dict[str, float | int | bool]:
         "keeps": conduct.keeps,
         "extractor recall": conduct.noise.recall,
         "extractor false": conduct.noise.false,
-        "floor": math.exp(conduct.floor),
+        "floor": round(math.exp(conduct.floor), 6),
         "lines of earlier conversations": HISTORY,
         "lines of a summary": SUMMARY,
     }

@@ -71,7 +71,8 @@ def smollm2_folder(name: str = SMOLLM2) -> Path:
         ModelError: it cannot be fetched.
     """
     store = ModelStore.default()
-    known = f"{SHIPPED}-{EMBEDDED.fingerprint}-hf" if name == SHIPPED else SMOLLM2
+    difference = EMBEDDED.difference_path if name == SHIPPED else None
+    known = f"{SHIPPED}-{EMBEDDED.fingerprint}-hf" if difference else SMOLLM2
     folder, part = store.home / known, store.home / f".part-{known}"
     if not folder.exists():
         part.mkdir(parents=True, exist_ok=True)
@@ -79,7 +80,7 @@ def smollm2_folder(name: str = SMOLLM2) -> Path:
         store.fetch_base(EMBEDDED, gguf)
         with store.locked():
             if not folder.exists():
-                write_hf_folder(gguf, part, EMBEDDED.difference_path if name == SHIPPED else None)
+                write_hf_folder(gguf, part, difference)
                 gguf.unlink()
                 part.rename(folder)
     return folder

@@ -341,6 +341,7 @@ def test_a_deep_value_never_escapes_as_a_recursion_error(depth: int) -> None:
 @given(JSON_LIKE | st.text(st.characters(exclude_categories=()), max_size=60))
 @example('{"preferences": [{"condition": "c", "action": "a", "\\ud800": 1}]} x')
 @example("[{'condition': '\ud800', 'action': 'a'}]")
+@example('{"```json\n{```json\n')
 @settings(max_examples=400)
 def test_any_text_gives_valid_rules_or_a_parse_error(text: str) -> None:
     try:

@@ -202,7 +202,10 @@ def _load(body: str, text: str, repairs: list[str]) -> tuple[Any, bool]:
     if len(body) > _MAX_BROKEN_LENGTH:
         raise ParseError(f"the answer is broken JSON of more than {_MAX_BROKEN_LENGTH:,} characters")
     repairs.append("repaired the JSON syntax")
-    return json_repair.loads(body, skip_json_loads=True), True
+    try:
+        return json_repair.loads(body, skip_json_loads=True), True
+    except AssertionError as error:  # json_repair's own, of a code fence within a key
+        raise ParseError("the answer is broken JSON that cannot be repaired") from error
 
 
 def _whole_items(items: list[Any], body: str, text: str, repairs: list[str]) -> list[Any]:

@@ -31,3 +31,5 @@ def test_the_shipped_model_is_its_base_with_the_difference(tmp_path: Path, monke
         assert np.allclose(tensor, old[name] + change[name], atol=1e-6), name
     assert not torch.equal(shipped.get_input_embeddings().weight, before.get_input_embeddings().weight)
     assert base.smollm2_folder(base.SHIPPED) != base.smollm2_folder(base.SMOLLM2)
+    ModelStore.default().remove(spec)
+    assert not list((tmp_path / "models").glob("**/*.safetensors"))

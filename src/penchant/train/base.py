@@ -67,13 +67,15 @@ def has_fast_bfloat16() -> bool:
 def smollm2_folder(name: str = SMOLLM2) -> Path:
     """Return a Hugging Face folder of SmolLM2-135M-Instruct, or of the shipped model; it is fetched and written once.
 
+    It lies beside the prepared model, and goes with it when that is removed.
+
     Raises:
         ModelError: it cannot be fetched.
     """
     store = ModelStore.default()
     difference = EMBEDDED.difference_path if name == SHIPPED else None
-    known = f"{SHIPPED}-{EMBEDDED.fingerprint}-hf" if difference else SMOLLM2
-    folder, part = store.home / known, store.home / f".part-{known}"
+    known = f"{EMBEDDED.fingerprint if difference else 'base'}-hf"
+    folder, part = store.home / EMBEDDED.name / known, store.home / f".part-{known}"
     if not folder.exists():
         part.mkdir(parents=True, exist_ok=True)
         gguf = part / "base.gguf"
@@ -82,6 +84,7 @@ def smollm2_folder(name: str = SMOLLM2) -> Path:
             if not folder.exists():
                 write_hf_folder(gguf, part, difference)
                 gguf.unlink()
+                folder.parent.mkdir(exist_ok=True)
                 part.rename(folder)
     return folder
 

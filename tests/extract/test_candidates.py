@@ -72,7 +72,7 @@ def fitted() -> Weighing:
         "levels": [0.1, 0.4, 0.8],
         "support": 0.2,
         "samples": 4,
-        "least": 0.5,
+        "least": {"balanced": 0.5, "recall": 0.1},
     }
     return Weighing.model_validate(values)
 
@@ -85,22 +85,21 @@ def test_the_confidence_is_the_level_at_the_regressions_output() -> None:
 
 def test_a_damaged_calibration_is_an_error(tmp_path: Path) -> None:
     path = tmp_path / "confidence.json"
-    whole = Confidence(model="m", encoder="e", gate=0.1, points={"balanced": fitted(), "recall": fitted()})
+    whole = Confidence(model="m", encoder="e", gate=0.1, weighing=fitted())
     path.write_text(whole.model_dump_json())
     assert load_confidence(path) == whole
-    point = fitted().model_dump()
     for damage in (
         {"gate": None},
-        {"points": {"balanced": point}},
         *(
-            {"points": {"balanced": point, "recall": point | part}}
+            {"weighing": fitted().model_dump() | part}
             for part in (
                 {"features": FEATURES[:-1]},
                 {"weights": [1.0]},
                 {"knots": []},
                 {"samples": -1},
                 {"bias": None},
-                {"least": float("nan")},
+                {"least": {"balanced": 0.5}},
+                {"least": {"balanced": 0.5, "recall": float("nan")}},
             )
         ),
     ):

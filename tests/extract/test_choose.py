@@ -15,7 +15,7 @@ from penchant.extract.finder import Findings, Scored
 from penchant.extract.schema import MAX_RULES, parse_strict, serialise
 
 WIDTH = len(FEATURES)
-STRICT = Weighing(
+WEIGHING = Weighing(
     samples=4,
     features=FEATURES,
     means=(0.0,) * WIDTH,
@@ -25,9 +25,8 @@ STRICT = Weighing(
     knots=(0.0, 1.0),
     levels=(0.0, 1.0),
     support=0.2,
-    least=0.5,
+    least={"balanced": 0.5, "recall": 0.1},
 )
-LENIENT = STRICT.model_copy(update={"least": 0.1})
 
 
 def scored(action: str, chance: float, support: float = 1.0) -> Scored:
@@ -41,20 +40,20 @@ def test_the_probable_and_supported_are_kept_the_surest_first() -> None:
     found = Findings(
         (scored("a", 0.6), scored("b", 0.9), scored("c", 0.49), scored("echo", 0.95, support=0.1)), Extraction(), 0.9
     )
-    result = choose(found, STRICT)
+    result = choose(found, WEIGHING, "balanced")
     assert [(rule.action, rule.confidence) for rule in result.preferences] == [("b", 0.9), ("a", 0.6)]
     assert [item.text for item in result.evidence] == ["b", "a"]
     assert result.unsupported == 1
-    assert [rule.action for rule in choose(found, LENIENT).preferences] == ["b", "a", "c"]
+    assert [rule.action for rule in choose(found, WEIGHING, "recall").preferences] == ["b", "a", "c"]
 
 
 def test_an_answer_that_could_not_be_read_is_not_an_empty_one() -> None:
     broken = Extraction(valid=False, error="the answer was cut off")
-    assert choose(Findings((scored("a", 0.2),), broken, 0.9), STRICT) == broken
-    assert choose(Findings((), broken, 0.9), STRICT) == broken
-    saved = choose(Findings((scored("a", 0.8),), broken, 0.9), STRICT)
+    assert choose(Findings((scored("a", 0.2),), broken, 0.9), WEIGHING, "balanced") == broken
+    assert choose(Findings((), broken, 0.9), WEIGHING, "balanced") == broken
+    saved = choose(Findings((scored("a", 0.8),), broken, 0.9), WEIGHING, "balanced")
     assert (saved.valid, [rule.action for rule in saved.preferences]) == (True, ["a"])
-    assert choose(Findings((), Extraction(), 0.9), STRICT) == Extraction()
+    assert choose(Findings((), Extraction(), 0.9), WEIGHING, "balanced") == Extraction()
 
 
 @given(
@@ -64,7 +63,7 @@ def test_an_answer_that_could_not_be_read_is_not_an_empty_one() -> None:
 )
 def test_whatever_the_candidates_the_extraction_is_well_formed(items: list[tuple[str, float, float]]) -> None:
     found = Findings(tuple(scored(*item) for item in items), Extraction(), 0.5)
-    strict, lenient = choose(found, STRICT), choose(found, LENIENT)
+    strict, lenient = choose(found, WEIGHING, "balanced"), choose(found, WEIGHING, "recall")
     for result in (strict, lenient):
         assert len(result.preferences) == len(result.evidence) <= MAX_RULES
         assert parse_strict(serialise(result.preferences)) or not result.preferences

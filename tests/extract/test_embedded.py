@@ -16,13 +16,13 @@ import pytest
 from penchant import Extraction, Extractor, InputError, ModelError
 from penchant.extract.answer import FORMS, ModelForm, write_form
 from penchant.extract.chat import ChatEncoder
-from penchant.extract.confidence import Confidence, Point, Weighing
+from penchant.extract.confidence import Confidence
 from penchant.extract.embedded import EmbeddedExtractor
 from penchant.extract.schema import ANSWER_PREFIX, parse_strict, serialise
 from penchant.extract.window import SYSTEM_PROMPTS
 from penchant.models.gguf import build_tokenizer, read_metadata
 from penchant.models.prepare import prepare
-from tests.extract.test_choose import STRICT
+from tests.extract.test_choose import WEIGHING
 from tests.tiny import tiny_gguf
 
 HOSTILE = [
@@ -67,10 +67,10 @@ def calibrated(folders: list[Path], tmp_path_factory: pytest.TempPathFactory) ->
 
 
 def everything() -> Confidence:
-    """Let every candidate through, of the greedy answer at one point and of three more at the other."""
-    lenient = STRICT.model_copy(update={"support": -9.0, "least": 0.0, "samples": 0})
-    points: dict[Point, Weighing] = {"balanced": lenient, "recall": lenient.model_copy(update={"samples": 3})}
-    return Confidence(model="", encoder="", gate=0.0, points=points)
+    """Let every candidate through, of the greedy answer and of three more."""
+    least = {"balanced": 0.0, "recall": 0.0}
+    weighing = WEIGHING.model_copy(update={"support": -9.0, "least": least, "samples": 3})
+    return Confidence(model="", encoder="", gate=0.0, weighing=weighing)
 
 
 def dialogue(text: str) -> list[dict[str, str]]:

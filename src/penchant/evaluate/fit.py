@@ -74,7 +74,7 @@ def gate_threshold(scores: Sequence[float], windows: Sequence[LabelledWindow]) -
     return float(wanted[int((1 - GATE_RECALL) * len(wanted))])
 
 
-def fit(found: Sequence[Findings], gold: Sequence[LabelledWindow], judge: SemanticJudge) -> dict[Point, Weighing]:
+def fit(found: Sequence[Findings], gold: Sequence[LabelledWindow], judge: SemanticJudge) -> Weighing:
     """Fit the regressions and choose the threshold of each operating point.
 
     Args:
@@ -102,21 +102,20 @@ def fit(found: Sequence[Findings], gold: Sequence[LabelledWindow], judge: Semant
     support = float(np.quantile(cosines[right & counted], UNSUPPORTED))
     kept = cosines >= support
     required = sum(len(window.preferences) for window in gold)
-    return {
-        point: Weighing(
-            samples=SAMPLES,
-            features=FEATURES,
-            means=tuple(means),
-            scales=tuple(scales),
-            weights=tuple(weights[:-1]),
-            bias=float(weights[-1]),
-            knots=tuple(knots),
-            levels=tuple(levels),
-            support=support,
-            least=_threshold(point, chances[kept], right[kept], counted[kept], required),
-        )
-        for point in get_args(Point)
-    }
+    return Weighing(
+        samples=SAMPLES,
+        features=FEATURES,
+        means=tuple(means),
+        scales=tuple(scales),
+        weights=tuple(weights[:-1]),
+        bias=float(weights[-1]),
+        knots=tuple(knots),
+        levels=tuple(levels),
+        support=support,
+        least={
+            point: _threshold(point, chances[kept], right[kept], counted[kept], required) for point in get_args(Point)
+        },
+    )
 
 
 def _judge(
@@ -172,7 +171,7 @@ def _threshold(
 def main() -> None:
     """Parse the command line and fit."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("windows", type=Path, help="labelled windows kept out of training")
+    parser.add_argument("windows", type=Path, nargs="+", help="labelled windows kept out of training")
     parser.add_argument(
         "--gate-on", type=Path, required=True, help="labelled windows to choose the gate's threshold on"
     )
@@ -180,7 +179,8 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True)
     args = parser.parse_args()
     encoder = Encoder(WEIGHTS / "encoder")
-    gold, more = load_windows(args.windows, LabelledWindow), load_windows(args.gate_on, LabelledWindow)
+    gold = [window for path in args.windows for window in load_windows(path, LabelledWindow)]
+    more = load_windows(args.gate_on, LabelledWindow)
     scores, others = (encoder.probabilities([w.turns for w in windows]).tolist() for windows in (gold, more))
     gate = min(gate_threshold(scores, gold), gate_threshold(others, more))
     folder = Path(args.model) if args.model else ModelStore.default().ensure(EMBEDDED)
@@ -194,15 +194,17 @@ def main() -> None:
         for place, each in zip(batch, findings, strict=True):
             found[place] = each
     finder.close()
-    points = fit(found, gold, judge)
+    weighing = fit(found, gold, judge)
     fitted = Confidence(
         model=sha256(Path(args.model) / "openvino_model.bin") if args.model else EMBEDDED.difference_sha256,
         encoder=sha256(WEIGHTS / "encoder" / "encoder.bin"),
         gate=gate,
-        points=points,
+        weighing=weighing,
     )
     args.output.write_text(fitted.model_dump_json(indent=1) + "\n", encoding="utf-8")
-    print(f"{args.output}: gate {gate:.4f}, " + ", ".join(f"{name} {points[name].least:.4f}" for name in points))
+    print(
+        f"{args.output}: gate {gate:.4f}, " + ", ".join(f"{name} {least:.4f}" for name, least in weighing.least.items())
+    )
 
 
 if __name__ == "__main__":

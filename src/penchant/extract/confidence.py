@@ -1,7 +1,7 @@
 """What speaks for a candidate rule -> how likely it is right, and the operating points.
 
-For each operating point a logistic regression over ``candidates.FEATURES``, then isotonic regression; both are fitted
-on windows kept out of training (``penchant.evaluate.fit``).
+A logistic regression over ``candidates.FEATURES``, then isotonic regression; both are fitted on windows kept out of
+training (``penchant.evaluate.fit``).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ FILE = "confidence.json"
 
 
 class Weighing(BaseModel):
-    """An operating point: how many answers are sampled, how their candidates are weighed, and how sure is sure enough.
+    """How many answers are sampled, how their candidates are weighed, and how sure is sure enough.
 
     ``levels`` maps the logistic regression's output, at ``knots``, to the share of right rules.
     """
@@ -42,8 +42,8 @@ class Weighing(BaseModel):
     levels: tuple[float, ...]
     support: float
     """Least cosine of a rule and the words of the user that it rests on."""
-    least: float
-    """Least confidence of a rule."""
+    least: dict[Point, float]
+    """Least confidence of a rule at each operating point."""
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
@@ -53,6 +53,8 @@ class Weighing(BaseModel):
             raise ValueError("means, scales and weights: one for each feature")
         if len(self.knots) != len(self.levels) or not self.knots:
             raise ValueError("levels: one for each knot")
+        if set(self.least) != set(get_args(Point)):
+            raise ValueError(f"least: one for each of {get_args(Point)}")
         return self
 
     def of(self, features: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -63,7 +65,7 @@ class Weighing(BaseModel):
 
 
 class Confidence(BaseModel):
-    """The operating points, and ``gate``, the encoder's probability below which a window is not read at all.
+    """How rules are weighed, and ``gate``, the encoder's probability below which a window is not read at all.
 
     ``model`` and ``encoder`` are the sha256 of the weights that it was fitted for, and of the encoder's.
     """
@@ -73,13 +75,7 @@ class Confidence(BaseModel):
     model: str
     encoder: str
     gate: float
-    points: dict[Point, Weighing]
-
-    @model_validator(mode="after")
-    def _has_all_points(self) -> Self:
-        if set(self.points) != set(get_args(Point)):
-            raise ValueError(f"points must be {get_args(Point)}")
-        return self
+    weighing: Weighing
 
 
 def load_confidence(path: Path) -> Confidence:

@@ -64,11 +64,11 @@ class EmbeddedExtractor(Extractor):
             return self._finder.answer(windows)
         gates = self._encoder.probabilities(windows).tolist()
         read = [i for i, gate in enumerate(gates) if gate >= self._confidence.gate or not self._gate]
-        point = self._confidence.points[self._point]
-        found = self._finder.find([windows[i] for i in read], [gates[i] for i in read], point.samples)
+        weighing = self._confidence.weighing
+        found = self._finder.find([windows[i] for i in read], [gates[i] for i in read], weighing.samples)
         results = [Extraction()] * len(windows)
         for index, findings in zip(read, found, strict=True):
-            results[index] = choose(findings, point)
+            results[index] = choose(findings, weighing, self._point)
         return results
 
     def close(self) -> None:
@@ -78,19 +78,20 @@ class EmbeddedExtractor(Extractor):
             self._encoder.close()
 
 
-def choose(findings: Findings, point: Weighing) -> Extraction:
+def choose(findings: Findings, weighing: Weighing, point: Point) -> Extraction:
     """Keep the candidates that are probable enough and rest on the user's words, the surest first.
 
     An answer that could not be read stays one, unless another answer has such a rule.
     """
-    chances = point.of(matrix([scored.features for scored in findings.scored]))
+    chances = weighing.of(matrix([scored.features for scored in findings.scored]))
+    least = weighing.least[point]
     probable = sorted(
-        ((chance, scored) for chance, scored in zip(chances, findings.scored, strict=True) if chance >= point.least),
+        ((chance, scored) for chance, scored in zip(chances, findings.scored, strict=True) if chance >= least),
         key=lambda pair: -pair[0],
     )
     kept = {}
     for chance, scored in probable:
-        if scored.support.cosine >= point.support:
+        if scored.support.cosine >= weighing.support:
             rule = scored.candidate.rule.model_copy(update={"confidence": round(float(chance), 3)})
             kept[rule] = scored.support.evidence
     rules = unique(list(kept))[:MAX_RULES]
@@ -99,6 +100,6 @@ def choose(findings: Findings, point: Weighing) -> Extraction:
     return Extraction(
         preferences=rules,
         evidence=tuple(kept[rule] for rule in rules),
-        unsupported=sum(scored.support.cosine < point.support for _, scored in probable),
+        unsupported=sum(scored.support.cosine < weighing.support for _, scored in probable),
         repairs=findings.greedy.repairs,
     )

@@ -8,7 +8,6 @@ import pytest
 
 from penchant.data.pairs import (
     LABELS,
-    Candidate,
     Pair,
     Profile,
     RatedExchange,
@@ -17,7 +16,6 @@ from penchant.data.pairs import (
     reactions,
     relations,
     relevance,
-    support,
 )
 from penchant.data.records import load_windows
 from penchant.data.synthesis import Wish, load_entries
@@ -84,8 +82,3 @@ def test_corrections_pair_what_was_asked_with_the_rule_laid_down_after_it() -> N
     assert len(pairs) > 500
     assert {pair.first for pair in pairs} <= asked
     assert 0.5 <= sum(pair.target for pair in pairs) / len(pairs) < 0.7
-
-
-def test_support() -> None:
-    candidates = [Candidate(window="User: use tabs", note="Use tabs.", right=True)]
-    assert list(support(candidates)) == [Pair("User: use tabs", "Use tabs.", "support", 1)]

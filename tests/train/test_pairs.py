@@ -36,8 +36,8 @@ PAIRS = [
     Pair("Use tabs.", "Use spaces.", "relation", 1),
     Pair("Use tabs.", "Indent with tabs.", "relation", 0),
     Pair("hi\nHello!", "日本語で ok [SEP] thanks", "reaction", LABELS.index("praise")),
-    Pair("word " * 500, "other " * 500, "support", 0),
-    Pair("", "", "support", 1),
+    Pair("word " * 500, "other " * 500, "relevance", 0),
+    Pair("", "", "relevance", 1),
 ]
 
 
@@ -51,10 +51,10 @@ def network() -> Network:
 
 def test_the_runtime_gives_the_trained_networks_answers(network: Network, tmp_path: Path) -> None:
     path = tmp_path / "pairs.gguf"
-    write_pair_weights(path, network.tensors(), {"relevance": 2.0, "relation": 1.0, "reaction": 1.0, "support": 0.5})
+    write_pair_weights(path, network.tensors(), {"relevance": 2.0, "relation": 1.0, "reaction": 0.5})
     assert path.stat().st_size < 12e6
     reader = PairReader(path)
-    for task, scale in (("relevance", 2.0), ("relation", 1.0), ("reaction", 1.0), ("support", 0.5)):
+    for task, scale in (("relevance", 2.0), ("relation", 1.0), ("reaction", 0.5)):
         mine = [pair for pair in PAIRS if pair.task == task]
         with torch.no_grad():
             expected = network(task, tensors(TOKENIZER, mine)).float().numpy() / scale

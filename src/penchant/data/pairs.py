@@ -19,7 +19,7 @@ RELATIONS = ("same", "contradicts", "unrelated")
 LABELS = ("constraint", "correction", "confusion", "praise", "progress", "neutral", "topic_shift")
 """What a user's reaction to an answer is (paper, section 6)."""
 
-Task = Literal["relevance", "relation", "reaction", "support"]
+Task = Literal["relevance", "relation", "reaction"]
 
 APART = 8
 """One in so many profiles, rules and exchanges is kept apart, for calibration."""
@@ -110,23 +110,9 @@ class RatedExchange(_Record):
     reactions: tuple[RatedReaction, ...] = Field(min_length=1)
 
 
-class Candidate(_Record):
-    """A rule that a model wrote for a window, and whether it is right (``penchant.evaluate.candidates``)."""
-
-    window: str = Field(min_length=1)
-    note: str = Field(min_length=1)
-    right: bool
-
-
 def is_apart(name: str) -> bool:
     """Say whether a record is kept apart; the same ones always are."""
     return zlib.crc32(name.encode()) % APART == 0
-
-
-def support(candidates: Sequence[Candidate]) -> Iterator[Pair]:
-    """Yield each window with each rule that was written for it."""
-    for candidate in candidates:
-        yield Pair(candidate.window, candidate.note, "support", int(candidate.right))
 
 
 def relevance(profiles: Sequence[Profile], rng: random.Random, negatives: int) -> Iterator[Pair]:

@@ -1,8 +1,8 @@
 """The pair reader: a small cross-encoder that we train, on OpenVINO.
 
-all-MiniLM-L6-v2 with the word embeddings of the shipped encoder, so that they are shipped once. One network with four
+all-MiniLM-L6-v2 with the word embeddings of the shipped encoder, so that they are shipped once. One network with three
 heads: does a rule apply to a message (the reranker), is a newer rule the same as an older one or its contrary
-(merging), what is a user's reaction to an answer (the reward), does a rule follow from a window (not used yet).
+(merging), what is a user's reaction to an answer (the reward).
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ SECOND_TOKENS = 72
 WORDS = "embeddings.word_embeddings.weight"
 """The tensor that is the encoder's."""
 
-HEADS = {"relevance": 1, "relation": 3, "reaction": 7, "support": 1}
+HEADS = {"relevance": 1, "relation": 3, "reaction": 7}
 """Outputs of each head."""
 
 SYMMETRIC = frozenset({"relation"})

@@ -1,13 +1,11 @@
 """The pair reader: one small cross-encoder for reranking, merging and rewards.
 
-    python -m penchant.evaluate.candidates WINDOWS --output runs/candidates.jsonl    # which the model has not seen
-    python -m penchant.train.pairs data --candidates runs/candidates.jsonl --output FILE
+    python -m penchant.train.pairs data --output FILE
 
 all-MiniLM-L6-v2 with the word embeddings of the shipped encoder, which stay as they are, and a linear head for each
-task, in batches of one task each: binary cross-entropy of "this rule applies to this message" and of "this rule follows
-from this window", cross-entropy of what a newer rule is to an older one, and of what a reaction is. One in ``APART``
-profiles, pairs of rules, exchanges and windows is kept apart; the temperature of each head is chosen there. Written as
-GGUF with int8 matrices.
+task, in batches of one task each: binary cross-entropy of "this rule applies to this message", cross-entropy of what a
+newer rule is to an older one, and of what a reaction is. One in ``APART`` profiles, pairs of rules and exchanges is
+kept apart; the temperature of each head is chosen there. Written as GGUF with int8 matrices.
 """
 
 from __future__ import annotations
@@ -30,7 +28,6 @@ from tqdm import tqdm
 from transformers import AutoModel
 
 from penchant.data.pairs import (
-    Candidate,
     Pair,
     Profile,
     RatedExchange,
@@ -41,7 +38,6 @@ from penchant.data.pairs import (
     reactions,
     relations,
     relevance,
-    support,
 )
 from penchant.data.records import load_windows
 from penchant.data.synthesis import Wish, load_entries
@@ -55,9 +51,6 @@ NEGATIVES = 5
 
 WISHES = 500
 """Wishes of the bank, drawn for each epoch."""
-
-CANDIDATES = 3000
-"""Candidate rules, drawn for each epoch."""
 
 
 class Network(nn.Module):
@@ -186,9 +179,6 @@ def main() -> None:
     """Parse the command line, train, choose the temperatures and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, help="the repository's data folder")
-    parser.add_argument(
-        "--candidates", type=Path, help="what penchant.evaluate.candidates wrote; without it, that head stays untrained"
-    )
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--learning-rate", type=float, default=2e-4)
@@ -200,7 +190,6 @@ def main() -> None:
     ]
     rules = [each for path in sorted((args.data / "merge").glob("train*")) for each in load_entries(path, RulePair)]
     wishes = load_entries(args.data / "labelled" / "wishes.jsonl", Wish)
-    candidates = load_entries(args.candidates, Candidate) if args.candidates else []
     exchanges = [
         each
         for path in sorted((args.data / "labelled").glob("reactions*"))
@@ -214,12 +203,10 @@ def main() -> None:
 
     def draw(rng: random.Random, apart: bool) -> list[Pair]:
         mine = [profile for profile in profiles if is_apart(profile.id) is apart]
-        written = [candidate for candidate in candidates if is_apart(candidate.window) is apart]
         return [
             *relevance(mine, rng, 1000 if apart else NEGATIVES),
             *([] if apart else corrections(windows, rng)),
             *relations([p for p in rules if is_apart(p.old.note) is apart], wishes, rng, 0 if apart else WISHES),
-            *support(rng.sample(written, min(CANDIDATES, len(written)))),
             *reactions([exchange for exchange in exchanges if is_apart(exchange.id) is apart]),
         ]
 

@@ -8,7 +8,6 @@ import pytest
 
 from penchant.data.pairs import (
     LABELS,
-    Pair,
     Profile,
     RatedExchange,
     RulePair,

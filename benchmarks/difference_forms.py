@@ -1,9 +1,9 @@
-"""In which form should what we trained be shipped? Size and dev quality of each: the table in the weights' card.
+"""In which form should what we trained be shipped? Size and dev quality of each.
 
     python benchmarks/difference_forms.py runs/exported/model-f16.gguf
 
-The difference to the base in several precisions, and cut to a low rank (the adapter that fits it best). Needs:
-pip install 'penchant[train]'.
+The difference to the base in several precisions, and cut to a low rank (the adapter that fits it best); the greedy
+answers, without gate and calibration. Needs: pip install 'penchant[train]'.
 """
 
 from __future__ import annotations
@@ -24,9 +24,12 @@ from penchant.evaluate.markdown import RESULT_COLUMNS, result_cells
 from penchant.evaluate.matching import SemanticJudge
 from penchant.evaluate.run import Outcome
 from penchant.evaluate.specs import Kind, Spec
+from penchant.extract.answer import SHIPPED, write_form
+from penchant.models.catalog import EMBEDDED
 from penchant.models.gguf import Tensors, write_tensors
 from penchant.models.prepare import prepare
-from penchant.train.pack import KINDS, difference, fetch_base, pack
+from penchant.models.store import ModelStore
+from penchant.train.pack import KINDS, difference, pack
 from penchant.types import LabelledWindow
 
 DEV = Path(__file__).parent.parent / "data" / "labelled" / "dev.jsonl"
@@ -71,11 +74,12 @@ def main() -> None:
     print(f"| {' | '.join(columns)} |\n|{' --- |' * len(columns)}")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        base = fetch_base(folder)
+        base = ModelStore.default().fetch_base(EMBEDDED, folder)
         for index, (form, size, path) in enumerate(forms(args.trained, base, folder)):
             model = folder / f"model-{index}"
             model.mkdir()
             prepare(base, path, model)
+            write_form(model, SHIPPED)
             results = Extractor.load(model=str(model)).extract_many(window.turns for window in gold)
             outcome = Outcome(Spec(form, Kind.embedded, str(model)), tuple(results))
             row = (form, f"{size:.0f}", *result_cells(assess(gold, outcome, judge)))

@@ -36,8 +36,6 @@ from penchant import Extraction, Extractor, Turn
 from penchant.extract.answer import SHIPPED
 from penchant.extract.window import build_messages
 from penchant.models.catalog import EMBEDDED
-from penchant.models.gguf import read_metadata, read_tensors
-from penchant.models.prepare import merge
 from penchant.models.store import ModelStore
 
 DEV = Path(__file__).parent.parent / "data" / "labelled" / "dev.jsonl"
@@ -68,28 +66,6 @@ def read_windows() -> tuple[list[Window], list[Window]]:
     for index in range(9):
         mixed.insert(index * 10, something[index * len(something) // 9])
     return turns[::3], mixed
-
-
-def export(folder: Path) -> None:
-    """Write the shipped weights as a transformers folder."""
-    from transformers import PreTrainedTokenizerFast
-
-    from penchant.train.checkpoint import to_llama
-
-    store = ModelStore.default()
-    base = folder / "base.gguf"
-    store.fetch_base(EMBEDDED, base)
-    tensors, described = read_tensors(base), read_metadata(base)
-    merge(tensors, EMBEDDED.difference_path)
-    to_llama(tensors, described).save_pretrained(folder)
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_file=str(store.ensure(EMBEDDED) / "tokenizer.json"),
-        chat_template=described["tokenizer.chat_template"],
-        eos_token="<|im_end|>",
-        pad_token="<|im_end|>",
-    )
-    tokenizer.save_pretrained(folder)
-    base.unlink()
 
 
 def snippet(folder: Path, dtype: str) -> Callable[[Window], Extraction]:
@@ -199,8 +175,8 @@ def agreement(ours: Timing, theirs: Timing) -> float:
     return sum(bool(a.preferences) == bool(b.preferences) for a, b in pairs) / len(pairs)
 
 
-def report(timings: dict[str, dict[str, Timing]], probes: dict[str, dict[str, float]]) -> str:
-    """Write the tables."""
+def report(timings: dict[str, dict[str, Timing]], probes: dict[str, dict[str, float]], folder: Path) -> str:
+    """Write the tables; ``folder`` holds the weights of the snippet."""
     ours = "penchant"
     versions = ", ".join(f"{name} {metadata.version(name)}" for name in ("openvino-genai", "torch", "transformers"))
     lines = [f"{cpu_name()}, {os.cpu_count()} cores, {versions}, {date.today()}\n"]
@@ -221,11 +197,13 @@ def report(timings: dict[str, dict[str, Timing]], probes: dict[str, dict[str, fl
         lines.append(f"\nOne window without preferences, ours: p50 {1000 * statistics.median(quiet):.0f} ms\n")
     lines += ["| | peak memory | first result, warm cache | packages | weights |", "| --- | --- | --- | --- | --- |"]
     sizes = {ours: installed_megabytes("penchant")}
-    model = ModelStore.default().size(EMBEDDED) / 1e6
+    weights = {ours: ModelStore.default().size(EMBEDDED) / 1e6}
+    theirs = sum(path.stat().st_size for path in folder.iterdir()) / 1e6
     for way, measured in probes.items():
         size = sizes.get(way, installed_megabytes("torch", "transformers", "accelerate"))
         lines.append(
-            f"| {way} | {measured['peak_mb']:.0f} MB | {measured['first']:.1f} s | {size:.0f} MB | {model:.0f} MB |"
+            f"| {way} | {measured['peak_mb']:.0f} MB | {measured['first']:.1f} s | {size:.0f} MB "
+            f"| {weights.get(way, theirs):.0f} MB |"
         )
     return "\n".join(lines)
 
@@ -250,26 +228,26 @@ def main() -> None:
     if args.probe:
         probe(args.probe, args.folder)
         return
+    from penchant.train.base import smollm2_folder  # here, as in ``snippet``
+
     dev, mixed = read_windows()
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        export(folder)
-        sets = {"Mixed traffic, 10% with preferences": mixed, "dev as it is, every third window": dev}
-        timings: dict[str, dict[str, Timing]] = {title: {} for title in sets}
-        for way, gate in (("penchant", True), ("penchant, no gate", False)):
-            with Extractor.load(gate=gate) as extractor:
-                for title, windows in sets.items():
-                    timings[title][way] = time_embedded(extractor, windows)
-        for dtype in ("bfloat16", "float32"):
-            run = snippet(folder, dtype)
+    folder = smollm2_folder(EMBEDDED.name)
+    sets = {"Mixed traffic, 10% with preferences": mixed, "dev as it is, every third window": dev}
+    timings: dict[str, dict[str, Timing]] = {title: {} for title in sets}
+    for way, gate in (("penchant", True), ("penchant, no gate", False)):
+        with Extractor.load(gate=gate) as extractor:
             for title, windows in sets.items():
-                timings[title][f"snippet, {dtype}"] = time_singly(run, windows, f"snippet, {dtype}")
-        probes = {"penchant": in_own_process("penchant", folder)}
-        probes |= {f"snippet, {dtype}": in_own_process(dtype, folder) for dtype in ("bfloat16", "float32")}
-        print(report(timings, probes))
-        with tempfile.TemporaryDirectory() as home:
-            cold = in_own_process("penchant", folder, Path(home))
-        print(f"\nFirst result on a cold cache, ours (fetch, merge, convert, load, extract): {cold['first']:.1f} s")
+                timings[title][way] = time_embedded(extractor, windows)
+    for dtype in ("bfloat16", "float32"):
+        run = snippet(folder, dtype)
+        for title, windows in sets.items():
+            timings[title][f"snippet, {dtype}"] = time_singly(run, windows, f"snippet, {dtype}")
+    probes = {"penchant": in_own_process("penchant", folder)}
+    probes |= {f"snippet, {dtype}": in_own_process(dtype, folder) for dtype in ("bfloat16", "float32")}
+    print(report(timings, probes, folder))
+    with tempfile.TemporaryDirectory() as home:
+        cold = in_own_process("penchant", folder, Path(home))
+    print(f"\nFirst result on a cold cache, ours (fetch, merge, convert, load, extract): {cold['first']:.1f} s")
     if args.json:
         data = {
             t: {w: {"per_second": v.per_second, "latencies": v.latencies} for w, v in x.items()}

@@ -12,6 +12,7 @@ import pytest
 
 from penchant import InputError, ModelError, Preference, Turn
 from penchant.consider import GLOBALS
+from penchant.errors import StoreError
 from penchant.learn.base import Bonus, Candidates, Feedback, Learner
 from penchant.learn.evidence import EvidenceLearner, unpack
 from penchant.learn.paper import PaperLearner
@@ -285,6 +286,42 @@ def test_a_turn_that_a_crash_left_unread_is_read_with_the_next(path: Path) -> No
         assert [card.rule.action for card in again.memory.cards("ann")] == ["use tabs"]
 
 
+def test_the_last_word_counts_whatever_the_order_in_which_rules_are_found(path: Path) -> None:
+    def backwards(turns: Sequence[Turn]) -> Extraction:
+        found = script(turns)
+        return found.model_copy(
+            update={"preferences": found.preferences[::-1], "evidence": found.evidence[::-1]}  # the surest first
+        )
+
+    with build(path) as loop:
+        loop._reading._extractor = ScriptedExtractor(lambda _: Extraction(valid=False, error="ill"))
+        chat = Chat(loop)
+        chat.say("when writing Python code: use tabs.")
+        loop._reading._extractor = ScriptedExtractor(backwards)
+        chat.say("when writing Python code: use spaces. Find me a restaurant.")
+        (card,) = loop.memory.cards("ann")
+        assert (card.rule.action, card.sources[0].turns) == ("use spaces", (1,))
+        evidence = unpack(loop.memory.read("ann").snapshot.values["evidence:words"])
+        assert evidence
+        assert evidence.gains.tolist() == [1.0]  # the older wish was not about the restaurant
+
+
+def test_a_reading_that_comes_late_does_not_undo_what_another_process_has_read(path: Path) -> None:
+    with build(path) as slow, build(path) as fast:
+        gate = held(slow)
+        messages = [{"role": "user", "content": "when writing Python code: use tabs."}]
+        reading = slow.prepare("ann", "s1", messages).learned
+        slow.complete("ann", "s1", "ok")
+        messages += [
+            {"role": "assistant", "content": "ok"},
+            {"role": "user", "content": "when writing Python code: use spaces."},
+        ]
+        fast.prepare("ann", "s1", messages).learned.result()
+        gate.set()
+        assert reading.result().merged == ()
+        assert [card.rule.action for card in fast.memory.cards("ann")] == ["use spaces"]
+
+
 def held(loop: Personalizer) -> threading.Event:
     """Let no message be read until the event is set."""
     gate = threading.Event()
@@ -324,6 +361,28 @@ def test_a_message_that_is_sent_again_counts_once(path: Path) -> None:
         kept = unpack(loop.memory.read("ann").snapshot.values.get("evidence:words"))
         assert kept
         assert kept.gains.tolist() == [1.0]
+
+
+def test_another_answer_to_the_same_message_is_no_reaction(path: Path) -> None:
+    with build(path) as loop:
+        messages = [{"role": "user", "content": "when writing Python code: use tabs. Wrong again!"}]
+        for reply in ("one", "two"):
+            prepared = loop.prepare("ann", "s1", messages)
+            prepared.learned.result()
+            loop.complete("ann", "s1", reply)
+            assert prepared.reward is None
+        (card,) = loop.memory.cards("ann")
+        assert card.count == 1
+        last = loop.why("ann", "s1")
+        assert last
+        assert (last.turn, last.answer) == (0, "two")
+    with build(path, "contextual") as loop:
+        for reply in ("one", "two"):
+            loop.prepare("bob", "s1", [{"role": "user", "content": "hello"}])
+            loop.complete("bob", "s1", reply)
+        loop.end_session("bob", "s1")
+        block = str(loop.prepare("bob", "s2", [{"role": "user", "content": "and?"}]).messages[0]["content"])
+        assert (block.count("user: hello"), "assistant: one" in block, "assistant: two" in block) == (1, False, True)
 
 
 def test_a_message_that_is_sent_again_is_said_once(path: Path) -> None:
@@ -375,6 +434,19 @@ def test_an_extractor_without_evidence_counts_a_wish_once(path: Path) -> None:
             chat.say("go on")
         (card,) = loop.memory.cards("ann")
         assert (card.rule.action, card.count, card.sources[0].turns) == ("use spaces", 1, (1,))
+
+
+def test_two_user_turns_in_a_row_and_blank_ones_are_read_once(path: Path) -> None:
+    with build(path) as loop:
+        loop._reading._extractor = ScriptedExtractor(lambda turns: script(turns).model_copy(update={"evidence": ()}))
+        messages = [{"role": "user", "content": "when writing Python code: use tabs."}]
+        loop.prepare("ann", "s1", messages).learned.result()  # the chat model fails, and the user writes on
+        messages.append({"role": "user", "content": "hello there"})
+        loop.prepare("ann", "s1", messages).learned.result()
+        messages.append({"role": "user", "content": " "})
+        assert loop.prepare("ann", "s1", messages).learned.result().extraction.valid
+        (card,) = loop.memory.cards("ann")
+        assert (card.count, [source.text for source in card.sources]) == (1, ["when writing Python code: use tabs."])
 
 
 def test_a_reward_model_that_fails_stops_nobody(path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -561,6 +633,61 @@ def test_what_another_version_has_left_does_not_stand_in_the_way_of_a_deletion(l
     loop.memory.delete("ann", loop.memory.cards("ann")[0].id)
     assert loop.memory.read("ann").snapshot.cards == ()
     assert "session:later" not in loop.memory.read("ann").snapshot.values
+
+
+def test_what_another_version_has_left_does_not_stand_in_the_way_of_a_turn(loop: Personalizer) -> None:
+    strange = b'{"unknown": 1}'
+    chat = Chat(loop)
+    chat.say("when writing Python code: use tabs.")
+    names = ["session:s1", *(f"session:old{n}" for n in range(KEPT_OPEN)), "ended:old", "ended:s1"]
+    loop.memory.change("ann", lambda cards: (Changes(values=dict.fromkeys(names, strange)), None))
+    assert loop.why("ann", "s1") is None
+    assert chat.say("writing Python code") == ["When writing Python code, use tabs."]
+    assert Chat(loop, session="new").say("writing Python code") == ["When writing Python code, use tabs."]
+    loop.end_session("ann", "s1")
+    assert loop.why("ann", "s1")
+
+
+def test_what_was_learned_and_cannot_be_read_is_an_error_that_says_so(loop: Personalizer) -> None:
+    Chat(loop).say("when writing Python code: use tabs.")
+    loop.memory.change("ann", lambda cards: (Changes(values={"evidence:words": b"junk"}), None))
+    with pytest.raises(StoreError, match="what was learned of this user cannot be read"):
+        Chat(loop, session="s2").say("writing Python code")
+    loop.memory.delete("ann", loop.memory.cards("ann")[0].id)
+    Chat(loop, session="s2").say("writing Python code")
+
+
+def test_a_session_in_use_is_not_crowded_out(loop: Personalizer) -> None:
+    main = Chat(loop, session="main")
+    main.say("hello")
+    for number in range(KEPT_OPEN + 3):
+        Chat(loop, session=f"s{number}").say("hello")
+        main.say(f"number {number}")
+    last = loop.why("ann", "main")
+    assert last
+    assert last.turn == KEPT_OPEN + 3
+
+
+def test_an_edited_card_keeps_what_was_learned_of_it(loop: Personalizer) -> None:
+    Chat(loop).say("when writing Python code: use tabs. Sort a list.")
+    loop.memory.edit("ann", loop.memory.cards("ann")[0].id, action="use tabs of width 4")
+    Chat(loop, session="s2").say("Sort a list.")
+    last = loop.why("ann", "s2")
+    assert last
+    assert [item.parts["evidence"] > 1 for item in last.considered] == [True]
+
+
+def test_a_user_is_deleted_at_once_however_much_is_to_be_read_for_others(path: Path) -> None:
+    with build(path) as loop:
+        gate = held(loop)
+        loop.prepare("ann", "s1", [{"role": "user", "content": "when writing Python code: use tabs."}])
+        loop.prepare("bob", "s1", [{"role": "user", "content": "when writing Go code: keep short."}])
+        loop.reset_session("ann", "s1")
+        loop.reset_user("bob")
+        assert list(loop.memory.users()) == ["ann"]
+        gate.set()
+        loop.flush()
+        assert [len(loop.memory.cards(user)) for user in ("ann", "bob")] == [1, 0]
 
 
 def test_threads_share_a_user(loop: Personalizer) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import logging
 import secrets
@@ -30,7 +31,6 @@ from penchant.retrieve.search import Retriever
 from penchant.session import (
     ENDED,
     SESSION,
-    Ended,
     Exchange,
     Learned,
     Prepared,
@@ -39,11 +39,12 @@ from penchant.session import (
     Summarise,
     crowded_out,
     ended,
+    ended_of,
     session_of,
     turn_name,
 )
 from penchant.text import replace_surrogates
-from penchant.types import Extraction
+from penchant.types import Extraction, Turn, utc_now
 
 SUMMARY = "summary"
 SAID = "said"
@@ -107,17 +108,24 @@ class Personalizer:
         turns = [turn for _, turn in numbered_turns(messages)]
         if turns[-1].role != "user":
             raise InputError("messages: the last one must be the user's")
-        ask = replace_surrogates(turns[-1].content)
+        ask, chat = replace_surrogates(turns[-1].content), _hash(turns)
         estimate = cache(self._estimate)  # a judge is not asked again when another writer was faster
 
         def decide(cards: Cards) -> tuple[Changes, tuple[bytes, Session, Exchange, float | None, str]]:
             before, life = session_of(cards, session), cards.snapshot.values.get(LIFE) or secrets.token_bytes(8)
-            reward, learned = self._react(before, session, ask, cards, estimate)
-            again = before.last is not None and not before.last.answer and before.last.ask == ask  # it was not answered
-            now = self._consider(before.turns - again, ask, cards, learned)
-            hears = self.settings.mode in ("contextual", "reflection") and not again
-            said = (*before.said, ("user", ask)) if hears else before.said
-            after = before.model_copy(update={"turns": now.turn + 1, "last": now, "said": said})
+            last = before.last
+            again = last is not None and last.ask == ask and (not last.answer or last.chat == chat)
+            reward, learned = (
+                (None, self._known(cards)) if again else self._react(before, session, ask, cards, estimate)
+            )
+            now = self._consider(before.turns - again, ask, cards, learned).model_copy(update={"chat": chat})
+            said = before.said
+            if again and said[-1:] and said[-1][0] == "assistant":  # another answer is wanted
+                said = said[:-1]
+            elif not again and self.settings.mode in ("contextual", "reflection"):
+                said = (*said, ("user", ask))
+            update = {"turns": now.turn + 1, "last": now, "said": said, "used": utc_now()}
+            after = before.model_copy(update=update)
             values: dict[str, bytes | None] = dict.fromkeys(crowded_out(cards.snapshot.values, session))
             values[SESSION + session] = after.dump()
             if LIFE not in cards.snapshot.values:
@@ -244,7 +252,7 @@ class Personalizer:
 
     def reset_session(self, user: str, session: str) -> None:
         """Forget the state of a session, as if it had not begun; the cards, and what is learned for long, stay."""
-        self.flush()
+        self._reading.check()
 
         def decide(cards: Cards) -> tuple[Changes | None, None]:
             if not cards.snapshot.version:
@@ -257,8 +265,8 @@ class Personalizer:
 
     def reset_user(self, user: str) -> None:
         """Delete everything that is known of a user, for good."""
-        self.flush()
-        self.memory.delete_user(user)
+        self._reading.check()
+        self.memory.delete_user(user)  # what was being read for them finds another ``LIFE``, or none
 
     def flush(self) -> None:
         """Wait until every message that was prepared has been read."""
@@ -339,5 +347,10 @@ class Personalizer:
 def why(memory: Memory, user: str, session: str) -> Exchange | None:
     """Return the last message of a session, what was considered for it and why; None: nothing is kept of it."""
     cards = memory.read(user)
-    kept = cards.snapshot.values.get(ENDED + session)
-    return session_of(cards, session).last or (Ended.model_validate_json(kept).last if kept else None)
+    return session_of(cards, session).last or ended_of(cards, session)
+
+
+def _hash(turns: Sequence[Turn]) -> str:
+    """Return what tells one chat from another."""
+    said = json.dumps([(turn.role, turn.content) for turn in turns])
+    return hashlib.blake2b(said.encode(), digest_size=8).hexdigest()

@@ -135,21 +135,28 @@ class Reading:
             return Learned(extraction)
         vectors = self._memory.embed([each.rule for each in found])
         begun, time = message.before.begun, utc_now()
-        rules = [
-            (
-                each.rule,
-                Source(session=message.session, begun=begun, turns=(now.turn - each.ago,), text=each.text, time=time),
-            )
-            for each in found
-        ]
         more = _is_more(message.turns, extraction)
 
         def decide(cards: Cards) -> tuple[Changes | None, tuple[Merged, ...]]:
             if cards.snapshot.values.get(LIFE) != message.life:
                 return None, ()
-            changes, merged = self._memory.added(cards, message.user, rules, vectors)
             state, values = session_of(cards, message.session), dict[str, bytes | None]()
             same = state.begun == begun
+            new = [i for i, each in enumerate(found) if not same or now.turn - each.ago >= state.read]  # else another
+            rules = [  # process was faster, and read what came later too
+                (
+                    found[i].rule,
+                    Source(
+                        session=message.session,
+                        begun=begun,
+                        turns=(now.turn - found[i].ago,),
+                        text=found[i].text,
+                        time=time,
+                    ),
+                )
+                for i in new
+            ]
+            changes, merged = self._memory.added(cards, message.user, rules, vectors[new])
             situations = (state if same else message.before).situations
             if same:
                 update: dict[str, object] = {"read": max(state.read, now.turn + 1)}
@@ -157,7 +164,8 @@ class Reading:
                     update["situations"] = (*situations, _bare(now))[-SITUATIONS:]
                 values[name] = state.model_copy(update=update).dump()
             before = cards.snapshot.values.get(self._key)
-            after = self._taught(before, message, merged, vectors, () if more else situations)
+            here = [(item, vectors[i]) for item, i in zip(merged, new, strict=True) if not found[i].ago]
+            after = self._taught(before, message, here, () if more else situations)
             if after is not before:
                 values[self._key] = after
             if not changes.cards and not values:
@@ -170,19 +178,18 @@ class Reading:
         self,
         known: bytes | None,
         message: Message,
-        merged: Sequence[Merged],
-        vectors: NDArray[np.float32],
+        wishes: Sequence[tuple[Merged, NDArray[np.float32]]],
         situations: Sequence[Exchange],
     ) -> bytes | None:
-        """Return what the learner knows once it is told of wishes.
+        """Return what the learner knows once it is told of the wishes of a message, each with its vector.
 
         A wish is wanted where it was let be known; if a message is nothing but wishes, also where it was lacking: for
         the earlier message of the session that is most like it.
         """
         if self._learner is None:
             return known
-        gone = {old.id for item in merged for old in item.superseded}
-        for item, vector in zip(merged, vectors, strict=True):
+        gone = {old.id for item, _ in wishes for old in item.superseded}
+        for item, vector in wishes:
             if item.outcome == "known" or item.card.is_global or item.card.id in gone:
                 continue
             ours = [each for each in situations if each.embedder == self._embedder and each.query]
@@ -206,22 +213,26 @@ def _extract(extractor: Extractor, turns: Sequence[Turn], unread: int) -> tuple[
         unread: the user's last turns that no reading has seen, with those that a crash left.
 
     Returns:
-        The extraction, and those rules that rest on unread turns.
+        The extraction, and those rules that rest on unread turns, in the order in which they were said.
     """
     asked = [index for index, turn in enumerate(turns) if turn.role == "user"]
     fresh = asked[-unread:]
+    if not any(turns[index].content.strip() for index in fresh):
+        return Extraction(), []
     extraction = extractor.extract(turns)
     if extraction.preferences and not extraction.evidence and fresh[0]:
         # which turns they rest on is not known: the unread ones alone, with the answer before them
-        extraction = extractor.extract(turns[fresh[0] - 1 :])
+        answered = turns[fresh[0] - 1].role == "assistant"
+        extraction = extractor.extract(turns[fresh[0] - answered :])
     if not extraction.evidence:
         words = replace_surrogates(turns[-1].content)
         return extraction, [_Found(rule, words, 0) for rule in extraction.preferences]
-    return extraction, [
+    found = [
         _Found(rule, replace_surrogates(evidence.text), sum(index > evidence.turn for index in asked))
         for rule, evidence in zip(extraction.preferences, extraction.evidence, strict=True)
         if evidence.turn in fresh
     ]
+    return extraction, sorted(found, key=lambda each: -each.ago)
 
 
 def _is_more(turns: Sequence[Turn], extraction: Extraction) -> bool:
@@ -236,7 +247,7 @@ def _is_more(turns: Sequence[Turn], extraction: Extraction) -> bool:
 
 
 def _bare(exchange: Exchange) -> Exchange:
-    return exchange.model_copy(update={"considered": (), "answer": ""})
+    return exchange.model_copy(update={"ask": "", "considered": (), "answer": ""})
 
 
 def _report(reading: Future[Learned]) -> None:

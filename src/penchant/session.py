@@ -6,14 +6,14 @@ import base64
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any, Literal, Protocol, get_args
+from datetime import UTC, datetime
+from typing import Any, Literal, Protocol, TypeVar, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
-from penchant.errors import InputError
+from penchant.errors import InputError, StoreError
 from penchant.learn.base import Candidates, Learner
 from penchant.memory.memory import Cards, Scrub
 from penchant.memory.merge import Merged
@@ -33,7 +33,9 @@ KEPT_ENDED = 8
 """Ended sessions whose last message can still be explained."""
 
 KEPT_OPEN = 32
-"""Sessions of a user that may be open; of those that no app ends, the oldest go when another begins."""
+"""Sessions of a user that may be open; of those that no app ends, the longest unused go when another begins."""
+
+_NEVER = datetime.min.replace(tzinfo=UTC)
 
 NOTES = 3
 """Most conditional notes in a prompt [J]."""
@@ -45,6 +47,9 @@ class _Value(BaseModel):
     def dump(self) -> bytes:
         """Return it as the memory keeps it."""
         return self.model_dump_json().encode()
+
+
+_Kept = TypeVar("_Kept", bound=_Value)
 
 
 class Considered(_Value):
@@ -71,11 +76,13 @@ class Considered(_Value):
 class Exchange(_Value):
     """A message, what was considered for it, what was answered, and whether the user has rated that.
 
-    ``query`` is its embedding, packed, by the model ``embedder``; empty if nothing was ranked.
+    ``query`` is its embedding, packed, by the model ``embedder``; empty if nothing was ranked. ``chat`` is a hash of
+    the chat up to it.
     """
 
     turn: int
     ask: str
+    chat: str = ""
     query: str = ""
     embedder: str = ""
     considered: tuple[Considered, ...] = ()
@@ -106,12 +113,13 @@ class Exchange(_Value):
 class Session(_Value):
     """A session: its user turns, how many of them the extractor has read, and the last one.
 
-    ``begun`` tells it from an earlier session of the same name. ``situations``: the last messages that were more than a
-    wish or a complaint, without what was considered for them; a wish may be about any of them. ``said``: all that was
-    said, as (role, text), for the modes that need it.
+    ``begun`` tells it from an earlier session of the same name; ``used``: when its last message came. ``situations``:
+    the last messages that were more than a wish or a complaint, without what was considered for them; a wish may be
+    about any of them. ``said``: all that was said, as (role, text), for the modes that need it.
     """
 
     begun: AwareDatetime = Field(default_factory=utc_now)
+    used: AwareDatetime = Field(default_factory=utc_now)
     turns: int = 0
     read: int = 0
     last: Exchange | None = None
@@ -120,9 +128,22 @@ class Session(_Value):
 
 
 def session_of(cards: Cards, name: str) -> Session:
-    """Return what is kept of a session of a user; one that has not begun begins now."""
-    kept = cards.snapshot.values.get(SESSION + name)
-    return Session.model_validate_json(kept) if kept else Session()
+    """Return what is kept of a session of a user; one that has not begun, or cannot be read, begins now."""
+    return _read(Session, cards.snapshot.values.get(SESSION + name)) or Session()
+
+
+def ended_of(cards: Cards, name: str) -> Exchange | None:
+    """Return the last message of a session that has ended; None: it is not kept, or cannot be read."""
+    kept = _read(Ended, cards.snapshot.values.get(ENDED + name))
+    return kept.last if kept else None
+
+
+def _read(kind: type[_Kept], value: bytes | None) -> _Kept | None:
+    """Return a stored value; None: there is none, or another version wrote it, which must not stand in the way."""
+    try:
+        return kind.model_validate_json(value) if value is not None else None
+    except ValidationError:
+        return None
 
 
 def turn_name(session: str, begun: datetime, turn: int) -> str:
@@ -141,20 +162,23 @@ def ended(values: Mapping[str, bytes], session: str, last: Exchange | None) -> d
     """Return what to write when a session ends: its last message, and the oldest ones of others go."""
     if last is None:
         return {}
-    kept = {name: Ended.model_validate_json(value).time for name, value in values.items() if name.startswith(ENDED)}
-    kept.pop(ENDED + session, None)
+    others = [name for name in values if name.startswith(ENDED) and name != ENDED + session]
+    kept = {name: found.time if (found := _read(Ended, values[name])) else _NEVER for name in others}
     gone = sorted(kept, key=lambda name: kept[name])[: max(0, len(kept) - KEPT_ENDED + 1)]
     new: dict[str, bytes | None] = dict.fromkeys(gone)
     return {**new, ENDED + session: Ended(time=utc_now(), last=last).dump()}
 
 
 def crowded_out(values: Mapping[str, bytes], session: str) -> list[str]:
-    """Return the names of what is kept of the open sessions that have to go when a session begins, the oldest first."""
+    """Return the names of what is kept of the open sessions that have to go when a session begins.
+
+    Those in which nothing was said for the longest time go first.
+    """
     kept = [name for name in values if name.startswith(SESSION)]
     if SESSION + session in values or len(kept) < KEPT_OPEN:
         return []
-    begun = {name: Session.model_validate_json(values[name]).begun for name in kept}
-    return sorted(kept, key=lambda name: begun[name])[: len(kept) - KEPT_OPEN + 1]
+    used = {name: found.used if (found := _read(Session, values[name])) else _NEVER for name in kept}
+    return sorted(kept, key=lambda name: used[name])[: len(kept) - KEPT_OPEN + 1]
 
 
 def scrubber(*learners: Learner) -> Scrub:
@@ -165,13 +189,14 @@ def scrubber(*learners: Learner) -> Scrub:
         changed: dict[str, bytes | None] = {}
         for name, value in values.items():
             if learner := known.get(name.partition(":")[0]):
-                changed[name] = learner.forget(value, deleted)
-            elif name.startswith(SESSION):  # the messages may hold the very words
                 try:
-                    update = {"last": None, "situations": ()}
-                    changed[name] = Session.model_validate_json(value).model_copy(update=update).dump()
-                except ValidationError:  # written by another version: it must not stand in the way
+                    changed[name] = learner.forget(value, deleted)
+                except StoreError:  # another version wrote it, which must not stand in the way
                     changed[name] = None
+            elif name.startswith(SESSION):  # the messages may hold the very words
+                session = _read(Session, value)
+                update = {"last": None, "situations": ()}
+                changed[name] = session.model_copy(update=update).dump() if session else None
             elif name.startswith(ENDED):
                 changed[name] = None
         return changed

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -64,15 +65,34 @@ def test_what_is_kept_can_be_seen(file: Path) -> None:
 def test_what_is_kept_can_be_changed_and_deleted(file: Path) -> None:
     spaces, short = (str(card["id"]) for card in cards(file))
     penchant("memory", "pin", "ann", spaces, "--memory", file)
-    new = penchant("memory", "edit", "ann", short, "--action", "keep it short", "--memory", file).strip()
-    assert {(card["id"], card["pinned"]) for card in cards(file)} == {(new, False), (spaces, True)}
+    assert penchant("memory", "edit", "ann", short, "--action", "keep it short", "--memory", file).strip() == short
+    assert {(card["id"], card["pinned"]) for card in cards(file)} == {(short, False), (spaces, True)}
     penchant("memory", "delete", "ann", spaces, "--memory", file)
     assert b"use tabs" not in file.read_bytes()
-    assert [card["id"] for card in cards(file)] == [new]
+    assert [card["id"] for card in cards(file)] == [short]
     penchant("memory", "delete-user", "ann", "--memory", file, stdin="n\n", code=1)
     assert cards(file)
     penchant("memory", "delete-user", "ann", "--yes", "--memory", file)
     assert penchant("memory", "users", "--memory", file).splitlines() == ["bob/../'x'"]
+
+
+def test_a_deletion_that_a_reader_kept_from_its_end_is_ended_by_the_next(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from penchant import InputError
+    from penchant.errors import StoreError
+
+    spaces = str(cards(file)[0]["id"])
+    reader = sqlite3.connect(file, isolation_level=None)
+    reader.execute("BEGIN")
+    reader.execute("SELECT * FROM cards").fetchall()
+    monkeypatch.setattr("penchant.memory.sqlite.PATIENCE", 0.05)
+    with pytest.raises(StoreError, match="delete again"):
+        penchant("memory", "delete", "ann", spaces, "--memory", file)
+    reader.close()
+    with pytest.raises(InputError, match="no card"):
+        penchant("memory", "delete", "ann", spaces, "--memory", file)
+    assert b"use tabs" not in b"".join(each.read_bytes() for each in file.parent.glob(f"{file.name}*"))
 
 
 def test_export_and_import(file: Path, tmp_path: Path) -> None:
@@ -102,9 +122,9 @@ def test_other_line_breaks_in_texts_survive(tmp_path: Path) -> None:
     ("args", "message"),
     [
         (("edit", "ann", "0"), "give --condition"),
-        (("edit", "ann", "zzz", "--action", "x"), "0 cards of 'ann' begin with 'zzz'"),
+        (("edit", "ann", "zzz", "--action", "x"), "no card 'zzz' of this user"),
         (("pin", "ann", "0"), "2 cards|3 cards"),
-        (("delete", "nobody", "0"), "0 cards of 'nobody'"),
+        (("delete", "nobody", "0"), "no card '0' of this user"),
         (("list", ""), "give an id that is not empty"),
         (("delete", "ann", ""), "give a card: its id"),
     ],

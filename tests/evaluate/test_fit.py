@@ -48,7 +48,7 @@ def made(count: int, seed: int) -> tuple[list[Findings], list[LabelledWindow]]:
         candidate = Candidate(rule, 0, support, True, -0.1, -1.0, -0.2, 0.9)
         values = {"support": support, "mean_log_prob": noise, "cosine": evidence.cosine}
         features = tuple(values.get(name, 1.0) for name in FEATURES)
-        found.append(Findings((Scored(candidate, evidence, features),), Extraction(preferences=(rule,)), 0.9))
+        found.append(Findings((Scored(candidate, evidence, features),), Extraction(preferences=(rule,))))
         gold.append(
             LabelledWindow(
                 id=f"w-{number}",
@@ -116,7 +116,7 @@ def test_one_in_a_hundred_right_rules_may_rest_on_less(fitted: Weighing) -> None
 
 def test_what_the_gate_stops_is_not_learnt_from() -> None:
     found, gold = made(400, seed=2)
-    stopped = [Findings((), item.greedy, 0.1) for item in found]
+    stopped = [Findings((), item.greedy) for item in found]
     doubled = fit([*found, *stopped], [*gold, *gold], JUDGE)
     assert doubled.weights == pytest.approx(fit(found, gold, JUDGE).weights)
 

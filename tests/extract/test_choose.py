@@ -38,7 +38,7 @@ def scored(action: str, chance: float, support: float = 1.0) -> Scored:
 
 def test_the_probable_and_supported_are_kept_the_surest_first() -> None:
     found = Findings(
-        (scored("a", 0.6), scored("b", 0.9), scored("c", 0.49), scored("echo", 0.95, support=0.1)), Extraction(), 0.9
+        (scored("a", 0.6), scored("b", 0.9), scored("c", 0.49), scored("echo", 0.95, support=0.1)), Extraction()
     )
     result = choose(found, WEIGHING, "balanced")
     assert [(rule.action, rule.confidence) for rule in result.preferences] == [("b", 0.9), ("a", 0.6)]
@@ -49,11 +49,11 @@ def test_the_probable_and_supported_are_kept_the_surest_first() -> None:
 
 def test_an_answer_that_could_not_be_read_is_not_an_empty_one() -> None:
     broken = Extraction(valid=False, error="the answer was cut off")
-    assert choose(Findings((scored("a", 0.2),), broken, 0.9), WEIGHING, "balanced") == broken
-    assert choose(Findings((), broken, 0.9), WEIGHING, "balanced") == broken
-    saved = choose(Findings((scored("a", 0.8),), broken, 0.9), WEIGHING, "balanced")
+    assert choose(Findings((scored("a", 0.2),), broken), WEIGHING, "balanced") == broken
+    assert choose(Findings((), broken), WEIGHING, "balanced") == broken
+    saved = choose(Findings((scored("a", 0.8),), broken), WEIGHING, "balanced")
     assert (saved.valid, [rule.action for rule in saved.preferences]) == (True, ["a"])
-    assert choose(Findings((), Extraction(), 0.9), WEIGHING, "balanced") == Extraction()
+    assert choose(Findings((), Extraction()), WEIGHING, "balanced") == Extraction()
 
 
 @given(
@@ -62,7 +62,7 @@ def test_an_answer_that_could_not_be_read_is_not_an_empty_one() -> None:
     )
 )
 def test_whatever_the_candidates_the_extraction_is_well_formed(items: list[tuple[str, float, float]]) -> None:
-    found = Findings(tuple(scored(*item) for item in items), Extraction(), 0.5)
+    found = Findings(tuple(scored(*item) for item in items), Extraction())
     strict, lenient = choose(found, WEIGHING, "balanced"), choose(found, WEIGHING, "recall")
     for result in (strict, lenient):
         assert len(result.preferences) == len(result.evidence) <= MAX_RULES

@@ -17,9 +17,10 @@ from penchant import Extraction, Extractor, InputError, ModelError
 from penchant.extract.answer import FORMS, ModelForm, write_form
 from penchant.extract.chat import ChatEncoder
 from penchant.extract.confidence import Confidence
-from penchant.extract.embedded import EmbeddedExtractor
+from penchant.extract.embedded import WEIGHTS, EmbeddedExtractor
 from penchant.extract.schema import ANSWER_PREFIX, parse_strict, serialise
 from penchant.extract.window import SYSTEM_PROMPTS
+from penchant.models.fetch import sha256
 from penchant.models.gguf import build_tokenizer, read_metadata
 from penchant.models.prepare import prepare
 from tests.extract.test_choose import WEIGHING
@@ -62,15 +63,16 @@ def calibrated(folders: list[Path], tmp_path_factory: pytest.TempPathFactory) ->
     """Give the model that writes lines a confidence that lets everything pass."""
     folder = tmp_path_factory.mktemp("calibrated") / "model"
     shutil.copytree(folders[-1], folder)
-    (folder / "confidence.json").write_text(everything().model_dump_json())
+    (folder / "confidence.json").write_text(everything(folder).model_dump_json())
     return folder
 
 
-def everything() -> Confidence:
+def everything(folder: Path) -> Confidence:
     """Let every candidate through, of the greedy answer and of three more."""
     least = {"balanced": 0.0, "recall": 0.0}
     weighing = WEIGHING.model_copy(update={"support": -9.0, "least": least, "samples": 3})
-    return Confidence(model="", encoder="", gate=0.0, weighing=weighing)
+    model, encoder = sha256(folder / "openvino_model.bin"), sha256(WEIGHTS / "encoder" / "encoder.bin")
+    return Confidence(model=model, encoder=encoder, gate=0.0, weighing=weighing)
 
 
 def dialogue(text: str) -> list[dict[str, str]]:
@@ -159,6 +161,16 @@ def test_the_gate_can_be_switched_off(calibrated: Path, tmp_path: Path) -> None:
         assert list(ungated.extract_many(turns)) != [Extraction()] * len(turns)
 
 
+@pytest.mark.parametrize("name", ["model", "encoder"])
+def test_a_calibration_of_other_weights_is_refused(calibrated: Path, tmp_path: Path, name: str) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(calibrated, folder)
+    other = everything(folder).model_copy(update={name: "0" * 64})
+    (folder / "confidence.json").write_text(other.model_dump_json())
+    with pytest.raises(ModelError, match=f"was fitted for another {name}: fit it again"):
+        Extractor.load(model=str(folder))
+
+
 @pytest.mark.parametrize("options", [{"point": "recall"}, {"gate": False}])
 def test_a_model_without_calibration_has_neither_gate_nor_points(folders: list[Path], options: dict[str, Any]) -> None:
     with pytest.raises(InputError, match=r"has no confidence\.json"):
@@ -168,7 +180,7 @@ def test_a_model_without_calibration_has_neither_gate_nor_points(folders: list[P
 def test_only_a_model_that_writes_lines_can_be_calibrated(folders: list[Path], tmp_path: Path) -> None:
     folder = tmp_path / "model"
     shutil.copytree(folders[0], folder)
-    (folder / "confidence.json").write_text(everything().model_dump_json())
+    (folder / "confidence.json").write_text(everything(folder).model_dump_json())
     with pytest.raises(ModelError, match="only a model that writes lines"):
         Extractor.load(model=str(folder))
 

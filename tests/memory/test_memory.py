@@ -90,6 +90,15 @@ def test_words_that_the_user_wrote_stay_until_they_say_the_contrary(memory: Memo
     assert (now.rule.action, now.edited, now.pinned, now.count) == ("use spaces", False, True, 1)
 
 
+def test_words_that_the_user_wrote_win_over_a_card_of_the_same_words_as_the_wish(memory: Memory) -> None:
+    memory.add("ann", rule("use tabs"), source(0))
+    card = memory.add("ann", rule("be brief"), source(1)).card
+    memory.edit("ann", card.id, action="use tabs of width 4")  # an edit is not merged
+    memory.add("ann", rule("use tabs"), source(2))
+    (now,) = memory.cards("ann")
+    assert (now.id, now.rule.action) == (card.id, "use tabs of width 4")
+
+
 def test_a_contrary_wish_that_may_be_the_same_one_is_not_lost_on_an_edited_card(store: SQLiteStore) -> None:
     def unsure(new: Preference, old: list[Preference]) -> np.ndarray:
         return np.array([[0.5, 0.45, 0.05]] * len(old))
@@ -136,10 +145,12 @@ def test_editing_and_pinning(memory: Memory) -> None:
     new = memory.edit("ann", old.id, action="use tabs of width 4")
     assert (new.rule.action, new.rule.confidence, new.pinned, new.edited) == ("use tabs of width 4", 1.0, True, True)
     assert memory.cards("ann") == (new,)
-    assert [card.id for card in memory.history("ann", new.id)] == [old.id, new.id]
+    assert new.id == old.id
+    before, now = memory.history("ann", new.id)
+    assert (before.rule.action, now) == ("use tabs", new)
     assert memory.edit("ann", new.id, condition="general").is_global
-    with pytest.raises(InputError, match="is history: change"):
-        memory.pin("ann", old.id)
+    with pytest.raises(InputError, match=f"is history: change '{old.id}'"):
+        memory.pin("ann", before.id)
     with pytest.raises(InputError, match="action: String should have at most 256"):
         memory.edit("ann", memory.cards("ann")[0].id, action="x" * 257)
     with pytest.raises(InputError, match="no card 'nope'"):

@@ -136,6 +136,25 @@ def test_a_card_whose_deletion_was_not_finished_can_be_deleted_again(
     assert b"xylophone" not in content(store.path)
 
 
+def test_many_may_open_a_new_file_at_once(tmp_path: Path) -> None:
+    for number in range(5):
+        path, faults, barrier = tmp_path / f"{number}.db", list[Exception](), threading.Barrier(12)
+
+        def work(path: Path = path, faults: list[Exception] = faults, barrier: threading.Barrier = barrier) -> None:
+            barrier.wait()
+            try:
+                SQLiteStore(path)
+            except Exception as error:
+                faults.append(error)
+
+        threads = [threading.Thread(target=work) for _ in range(12)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert faults == []
+
+
 def test_a_store_of_a_newer_version_is_left_alone(store: SQLiteStore) -> None:
     store.close()
     connection = sqlite3.connect(store.path)

@@ -22,7 +22,7 @@ def test_the_shipped_model_is_its_base_with_the_difference(tmp_path: Path, monke
     spec, _ = tiny_spec(tmp_path)
     monkeypatch.setattr(base, "EMBEDDED", spec)
     monkeypatch.setattr(ModelStore, "default", lambda: ModelStore(tmp_path / "models"))
-    monkeypatch.setattr(ModelStore, "fetch_base", lambda self, spec, target: tiny_gguf(target))
+    monkeypatch.setattr(ModelStore, "fetch_base", lambda self, spec, folder: tiny_gguf(folder / "base.gguf"))
     shipped, _ = base.load_base(base.SHIPPED)
     before, _ = base.load_base(base.SMOLLM2)
     change = read_tensors(spec.difference_path)

@@ -131,8 +131,7 @@ def _command(loop: Personalizer, user: str, session: str, said: str) -> None:
         exchange = loop.why(user, session)
         _console.print(table_of(exchange) if exchange else "[dim]nothing yet[/dim]")
     elif name == "/forget":
-        card = loop.memory.card(user, find_card(loop.memory, user, rest.strip()))
-        loop.memory.delete(user, card.id)
+        card = loop.memory.delete(user, find_card(loop.memory, user, rest.strip()))
         _console.print(plain(f"  forgotten: {card.note}", "green"))
     elif name in ("/good", "/bad"):
         loop.rate(user, session, 1.0 if name == "/good" else -1.0)

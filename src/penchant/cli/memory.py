@@ -186,8 +186,10 @@ def _record(line: bytes) -> Any:
 def find_card(opened: Memory, user: str, start: str) -> str:
     """Return the id of the one card that begins so; one in use goes before those it took the place of.
 
+    If there is none, what was given: the memory says so, and first ends a deletion that was not ended.
+
     Raises:
-        InputError: nothing is given, or there is none, or more than one.
+        InputError: nothing is given, or there is more than one.
     """
     if not start:
         raise InputError("give a card: its id, or how it begins")
@@ -197,6 +199,8 @@ def find_card(opened: Memory, user: str, start: str) -> str:
     for ids in (active, found):
         if len(ids) == 1:
             return ids[0]
+    if not found:
+        return start
     raise InputError(f"{len(found)} cards of {user!r} begin with {start!r}: `penchant memory list` shows their ids")
 
 

@@ -187,7 +187,7 @@ def main() -> None:
     finder = Finder(folder, read_form(folder), encoder)
     judge = SemanticJudge(MiniLM().embed)
     read = [place for place, score in enumerate(scores) if score >= gate]
-    found = [Findings((), Extraction(), score) for score in scores]
+    found = [Findings((), Extraction())] * len(gold)
     for start in tqdm(range(0, len(read), 40), desc="windows", unit="batch"):
         batch = read[start : start + 40]
         findings = finder.find([gold[place].turns for place in batch], [scores[place] for place in batch], SAMPLES)

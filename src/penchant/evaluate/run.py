@@ -20,6 +20,7 @@ from penchant.errors import InputError, PenchantError
 from penchant.evaluate.loss import AnswerModel, WindowLoss
 from penchant.evaluate.specs import Loaded, Spec, load
 from penchant.extract.base import Extractor
+from penchant.extract.embedded import WEIGHTS
 from penchant.types import Extraction, LabelledWindow
 
 LATENCY_SAMPLE = 50
@@ -110,20 +111,23 @@ def _run_once(spec: Spec, gold: Sequence[LabelledWindow], path: Path) -> Outcome
 
 
 def _key(spec: Spec, data: str) -> str:
-    return hashlib.sha256(f"{__version__} {spec!r} {data}".encode()).hexdigest()[:16]
+    model = Path(spec.model or WEIGHTS)
+    files = [model] if model.is_file() else sorted(path for path in model.rglob("*") if path.is_file())
+    state = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
+    return hashlib.sha256(f"{__version__} {spec!r} {data} {state}".encode()).hexdigest()[:16]
 
 
 def _extract(extractor: Extractor, gold: Sequence[LabelledWindow], done: list[Extraction], name: str) -> Timing | None:
     """Extract from all windows into ``done``, and time it."""
-    _extract_alone(extractor, gold[0])  # to warm up
+    _extract_alone(extractor, gold[-1])  # to warm up
+    sample = gold[:: math.ceil(len(gold) / LATENCY_SAMPLE)]  # first, for an extractor may remember windows
+    latencies = [_extract_alone(extractor, window) for window in _bar(sample, f"{name}, one by one", len(sample))]
     started = time.perf_counter()
     for extraction in _bar(extractor.extract_many(window.turns for window in gold), name, len(gold)):
         done.append(extraction)
     seconds = time.perf_counter() - started
     if not any(extraction.valid for extraction in done):
         return None
-    sample = gold[:: math.ceil(len(gold) / LATENCY_SAMPLE)]
-    latencies = [_extract_alone(extractor, window) for window in _bar(sample, f"{name}, one by one", len(sample))]
     p50, p95 = np.percentile(latencies, (50, 95)).tolist()
     return Timing(len(gold) / seconds, p50, p95, len(sample))
 

@@ -122,7 +122,7 @@ def _load(spec: Spec, folder: Path) -> Loaded:
         case Kind.keywords:
             return Loaded(KeywordExtractor())
         case Kind.untuned:
-            return _load_weights(_fetch_base(folder), folder, CARD)
+            return _load_weights(_base(folder), folder, CARD, "balanced")
         case Kind.embedded:
             return _load_embedded(spec.model, folder, "balanced")
         case Kind.embedded_recall:
@@ -139,11 +139,11 @@ def _load_embedded(model: str | None, folder: Path, point: Point) -> Loaded:
     if model is None:
         return Loaded(Extractor.load("embedded", point=point), lambda: loss.from_gguf(_merge_shipped(folder), SHIPPED))
     if model.endswith(".gguf"):
-        return _load_weights(Path(model), folder, SHIPPED)
+        return _load_weights(Path(model), folder, SHIPPED, point)
     return Loaded(Extractor.load("embedded", model, point=point))
 
 
-def _load_weights(weights: Path, folder: Path, form: ModelForm) -> Loaded:
+def _load_weights(weights: Path, folder: Path, form: ModelForm, point: Point) -> Loaded:
     prepared = folder / "prepared"
     prepared.mkdir()
     try:
@@ -151,18 +151,16 @@ def _load_weights(weights: Path, folder: Path, form: ModelForm) -> Loaded:
         write_form(prepared, form)
     except (OSError, ValueError, LookupError) as error:  # what the GGUF reader raises for a file that is none
         raise ModelError(f"cannot prepare {weights}: {error}: give the GGUF file of a whole SmolLM2 model") from error
-    return Loaded(Extractor.load("embedded", str(prepared)), lambda: loss.from_gguf(weights, form))
+    return Loaded(Extractor.load("embedded", str(prepared), point=point), lambda: loss.from_gguf(weights, form))
 
 
-def _fetch_base(folder: Path) -> Path:
-    base = folder / "base.gguf"
-    ModelStore.default().fetch_base(EMBEDDED, base)
-    return base
+def _base(folder: Path) -> Path:
+    return ModelStore.default().fetch_base(EMBEDDED, folder)
 
 
 def _merge_shipped(folder: Path) -> Path:
     """Write the shipped model as whole weights, as preparing it does."""
-    base, merged = _fetch_base(folder), folder / "merged.gguf"
+    base, merged = _base(folder), folder / "merged.gguf"
     tensors = read_tensors(base)
     merge(tensors, EMBEDDED.difference_path)
     write_tensors(merged, tensors, gguf.GGMLQuantizationType.F16, read_metadata(base))

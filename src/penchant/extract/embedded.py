@@ -15,12 +15,13 @@ from pathlib import Path
 from penchant.errors import InputError, ModelError
 from penchant.extract.answer import read_form
 from penchant.extract.base import Extractor
-from penchant.extract.confidence import FILE, Point, Weighing, check_point, load_confidence, matrix
+from penchant.extract.confidence import FILE, Confidence, Point, Weighing, check_point, load_confidence, matrix
 from penchant.extract.encoder import Encoder
 from penchant.extract.finder import Finder, Findings
 from penchant.extract.generator import BATCH_SIZE
 from penchant.extract.schema import MAX_RULES, unique
 from penchant.models.catalog import EMBEDDED
+from penchant.models.fetch import sha256
 from penchant.models.store import ModelStore
 from penchant.types import Extraction, Turn
 
@@ -39,7 +40,7 @@ class EmbeddedExtractor(Extractor):
 
     Raises:
         InputError: no such operating point, or a model without ``confidence.json`` cannot have it.
-        ModelError: the model cannot be fetched, prepared or loaded.
+        ModelError: the model cannot be fetched, prepared or loaded, or its ``confidence.json`` was fitted for another.
     """
 
     batch_size = BATCH_SIZE
@@ -51,6 +52,8 @@ class EmbeddedExtractor(Extractor):
         self._confidence = load_confidence(calibration) if calibration.exists() or not model else None
         if not self._confidence and (point != "balanced" or not gate):
             raise InputError(f"{folder} has no {FILE}, and so no gate and no point {point!r}: write it first")
+        if self._confidence and model:
+            _check_fit(self._confidence, folder)
         self._encoder = Encoder(WEIGHTS / "encoder") if self._confidence else None
         try:
             self._finder = Finder(folder, read_form(folder), self._encoder)
@@ -76,6 +79,13 @@ class EmbeddedExtractor(Extractor):
         self._finder.close()
         if self._encoder:
             self._encoder.close()
+
+
+def _check_fit(confidence: Confidence, folder: Path) -> None:
+    weights = {"model": folder / "openvino_model.bin", "encoder": WEIGHTS / "encoder" / "encoder.bin"}
+    for name, path in weights.items():
+        if sha256(path) != getattr(confidence, name):
+            raise ModelError(f"{folder / FILE} was fitted for another {name}: fit it again (penchant.evaluate.fit)")
 
 
 def choose(findings: Findings, weighing: Weighing, point: Point) -> Extraction:

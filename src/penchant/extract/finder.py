@@ -33,11 +33,10 @@ class Scored:
 
 @dataclass(frozen=True)
 class Findings:
-    """All candidates of a window, and its likeliest readable answer; ``gate`` is the encoder's probability."""
+    """All candidates of a window, and its likeliest readable answer."""
 
     scored: tuple[Scored, ...]
     greedy: Extraction
-    gate: float
 
 
 class Finder:
@@ -95,7 +94,7 @@ class Finder:
                 Scored(candidate, support, _features(candidate, gate, support))
                 for candidate, support in zip(candidates, supports, strict=True)
             )
-            findings.append(Findings(tuple(scored), self._likeliest(written), gate))
+            findings.append(Findings(tuple(scored), self._likeliest(written)))
         return findings
 
     def close(self) -> None:

@@ -156,10 +156,10 @@ def _read_tolerant(text: str, repairs: list[str]) -> tuple[Preference, ...]:
     if len(text) > _MAX_LENGTH:
         raise ParseError(f"the answer is longer than {_MAX_LENGTH:,} characters")
     body = _strip(text, repairs)
-    data, broken = _load(body, text, repairs)
-    items = _find_list(data, text, repairs)
+    data, broken = _load(body, repairs)
+    items = _find_list(data, repairs)
     if broken:
-        items = _whole_items(items, body, text, repairs)
+        items = _whole_items(items, body, repairs)
     rules = tuple(
         rule for index, item in enumerate(items) if (rule := mend_rule(f"preferences[{index}]", item, repairs))
     )
@@ -187,7 +187,7 @@ def _strip(text: str, repairs: list[str]) -> str:
     return body[start:].strip()
 
 
-def _load(body: str, text: str, repairs: list[str]) -> tuple[Any, bool]:
+def _load(body: str, repairs: list[str]) -> tuple[Any, bool]:
     """Parse the first JSON value of ``body``; also say whether its syntax had to be repaired."""
     try:
         data, end = json.JSONDecoder(object_pairs_hook=_last_wins(repairs)).raw_decode(body)
@@ -208,7 +208,7 @@ def _load(body: str, text: str, repairs: list[str]) -> tuple[Any, bool]:
         raise ParseError("the answer is broken JSON that cannot be repaired") from error
 
 
-def _whole_items(items: list[Any], body: str, text: str, repairs: list[str]) -> list[Any]:
+def _whole_items(items: list[Any], body: str, repairs: list[str]) -> list[Any]:
     """Drop the last rule of a broken ``body`` that ends amid it; none are left only if ``body`` says none."""
     is_open = body.count("{") + body.count("[") > body.count("}") + body.count("]")
     if items and is_open and not body.rstrip(" \n,{[\"'").endswith(("}", "]")):  # json_repair drops a bare {" itself
@@ -219,7 +219,7 @@ def _whole_items(items: list[Any], body: str, text: str, repairs: list[str]) -> 
     return items
 
 
-def _find_list(data: Any, text: str, repairs: list[str]) -> list[Any]:
+def _find_list(data: Any, repairs: list[str]) -> list[Any]:
     if isinstance(data, dict) and isinstance(data.get("preferences"), list):
         if len(data) > 1:
             repairs.append("ignored keys beside 'preferences'")

@@ -8,7 +8,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from safetensors.numpy import load, save
+
+from penchant.errors import StoreError
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -21,8 +24,18 @@ def dump(arrays: Mapping[str, NDArray[Any]], texts: Mapping[str, Sequence[str]])
 
 
 def parse(state: bytes) -> Arrays:
-    """Return the arrays by name; ``text`` reads those that hold texts."""
-    arrays: Arrays = load(state)
+    """Return the arrays by name; ``text`` reads those that hold texts.
+
+    Raises:
+        StoreError: the bytes are damaged, or another version's.
+    """
+    try:
+        arrays: Arrays = load(state)
+    except SafetensorError as error:
+        raise StoreError(
+            f"what was learned of this user cannot be read ({error}): upgrade penchant, or export the user, take the"
+            " learner's entry out of `values`, delete the user and import them again"
+        ) from error
     return arrays
 
 

@@ -193,7 +193,7 @@ class Memory:
         return _history(self.read(user), card)
 
     def edit(self, user: str, card: str, *, condition: str | None = None, action: str | None = None) -> Card:
-        """Put a card in other words; the old words stay in its history.
+        """Put a card in other words; it stays the same card, with the old words in its history.
 
         Raises:
             InputError: no such active card, or a condition or action that no rule can have.
@@ -208,9 +208,9 @@ class Memory:
             except ValidationError as error:
                 raise InputError(first_fault(error, "card")) from error
             now = utc_now()
-            update = {"id": new_id(), "rule": rule, "is_global": is_global(rule.condition), "seen": now, "edited": True}
+            update = {"rule": rule, "is_global": is_global(rule.condition), "seen": now, "edited": True}
             new = old.model_copy(update=update)
-            gone = old.model_copy(update={"superseded_by": new.id})
+            gone = old.model_copy(update={"id": new_id(), "superseded_by": old.id})
             vector = self._embedder.embed([new.note])[0]
             return Changes(cards=[new, gone], vectors={new.id: vector}, model=self._embedder.name), new
 
@@ -229,21 +229,21 @@ class Memory:
 
         return self.change(user, decide)
 
-    def delete(self, user: str, card: str) -> None:
-        """Delete a card and the cards that it took the place of, for good.
+    def delete(self, user: str, card: str) -> Card:
+        """Delete a card and the cards that it took the place of, for good; return it.
 
         Raises:
             InputError: this user has no such card.
             StoreError: it is deleted, but its bytes are still in a file that somebody reads: delete it again.
         """
 
-        def decide(cards: Cards) -> tuple[Changes, None]:
+        def decide(cards: Cards) -> tuple[Changes, Card]:
             gone = [old.id for old in _history(cards, card)]
             values = self._scrub(cards.snapshot.values, frozenset(gone)) if self._scrub else {}
-            return Changes(deleted=gone, values=values), None
+            return Changes(deleted=gone, values=values), _find(cards, card)
 
         try:
-            self.change(user, decide)
+            return self.change(user, decide)
         except InputError:
             self._store.forget()  # an earlier deletion may not have come so far
             raise

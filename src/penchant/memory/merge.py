@@ -193,9 +193,12 @@ def _about(
         for card, (same, contradicts, unrelated) in zip(near, chances, strict=True):
             if (same if _heard(card, source) else 1 - unrelated) >= SURE:
                 found.setdefault(card.id, _About(card, 1 - unrelated, same >= contradicts, same >= SURE))
-    return sorted(
-        found.values(), key=lambda each: (each.chance > 1, each.same, each.card.edited, each.chance), reverse=True
-    )
+
+    def order(each: _About) -> tuple[bool, bool, bool, bool, float]:
+        edited = each.card.edited
+        return edited and each.surely, each.chance > 1, each.same, edited, each.chance
+
+    return sorted(found.values(), key=order, reverse=True)
 
 
 def _strengthened(card: Card, rule: Preference, source: Source) -> Card:

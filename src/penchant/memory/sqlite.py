@@ -241,8 +241,15 @@ class SQLiteStore:
         owner = connection.execute("PRAGMA application_id").fetchone()[0]  # second: another process may migrate now
         if owner != APPLICATION and not empty:
             raise StoreError(f"{self.path} is the database of another program: give another path")
-        if empty:
-            connection.execute("PRAGMA journal_mode = WAL")
+        until = time.monotonic() + PATIENCE
+        while empty:
+            try:
+                connection.execute("PRAGMA journal_mode = WAL")
+                break
+            except sqlite3.OperationalError as error:  # SQLite does not wait here for another that opens a new file
+                if "locked" not in str(error) or time.monotonic() > until:
+                    raise
+                time.sleep(0.01)
         if connection.execute("PRAGMA user_version").fetchone()[0] == len(MIGRATIONS):
             return
         with self._transaction("IMMEDIATE"):  # one process migrates, the others find it done

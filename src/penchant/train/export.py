@@ -76,7 +76,8 @@ def export(trained: Trained, folder: Path, forms: Sequence[Form], sample: Sequen
     """
     if not sample:
         raise InputError("there is no window to compare the forms on: give some")
-    if folder.exists() and any(folder.iterdir()) and not (folder / "config.json").is_file():
+    known = ("config.json", "model-*.gguf", "embedded", ".part-*")  # one of these is there after any export
+    if folder.exists() and any(folder.iterdir()) and not any(any(folder.glob(name)) for name in known):
         raise InputError(f"{folder} is not empty and holds no exported model: give a new folder")
     if "embedded" in forms and (fitted := folder / "embedded" / FILE).exists():
         raise InputError(f"{fitted} was fitted for what is there: move it away, or name other forms with --form")

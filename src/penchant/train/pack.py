@@ -40,13 +40,6 @@ def pack(trained: Path, base: Path, output: Path, kind: gguf.GGMLQuantizationTyp
     write_tensors(output, difference(trained, base), kind, metadata)
 
 
-def fetch_base(folder: Path) -> Path:
-    """Fetch the embedded model's base weights, as GGUF, into ``folder``."""
-    path = folder / "base.gguf"
-    ModelStore.default().fetch_base(EMBEDDED, path)
-    return path
-
-
 def main() -> None:
     """Parse the command line and pack."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -56,7 +49,8 @@ def main() -> None:
     parser.add_argument("--type", choices=KINDS, default="Q5_0", help="how the matrices are stored")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        pack(args.trained, args.base or fetch_base(Path(folder)), args.output, KINDS[args.type])
+        base = args.base or ModelStore.default().fetch_base(EMBEDDED, Path(folder))
+        pack(args.trained, base, args.output, KINDS[args.type])
     print(f"{args.output}: {args.output.stat().st_size / 1e6:.1f} MB, sha256 {sha256(args.output)}")
 
 

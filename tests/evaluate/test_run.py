@@ -155,6 +155,19 @@ def test_a_killed_run_goes_on_with_what_it_had_not_finished(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_nothing_is_taken_over_from_other_weights(scripted: Callable[..., ScriptedExtractor], tmp_path: Path) -> None:
+    weights = tmp_path / "model" / "weights.bin"
+    weights.parent.mkdir()
+    weights.write_bytes(b"old")
+    spec = Spec("mine", Kind.embedded, str(weights.parent))
+    scripted(lambda _: Extraction())
+    run_all([spec], GOLD, "hash", tmp_path)
+    scripted(find_all(GOLD))
+    assert not any(result.preferences for result in run_all([spec], GOLD, "hash", tmp_path)[0].extractions)
+    weights.write_bytes(b"newer")
+    assert any(result.preferences for result in run_all([spec], GOLD, "hash", tmp_path)[0].extractions)
+
+
 def test_nothing_is_taken_over_from_other_data_or_a_failure(
     scripted: Callable[..., ScriptedExtractor], tmp_path: Path
 ) -> None:

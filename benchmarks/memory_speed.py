@@ -6,8 +6,8 @@
 1. Side by side with mem0 (its embedded store, Qdrant on disk, the same embeddings; ready-made memories, so that its LLM
    is not asked): adding a memory, searching a user's memories (p50, p95), resident memory and disk, at each size with
    100 memories a user. Both stores are filled in bulk; then 200 memories are added and 200 searches run, one by one.
-   Each system runs in a process of its own. Embeddings are unit vectors drawn by a hash of the text, so that the
-   embedding model's time is in neither; it is measured apart.
+   Each system runs in a process of its own, which holds nothing of the other. Embeddings are unit vectors drawn by a
+   hash of the text, so that the embedding model's time is in neither; it is measured apart.
 2. With --million, a turn of the loop with 200 cards of the user and a million of 20,000 users in the file: ``prepare``
    and adding a card, without the models.
 3. What the models take for a turn: embedding, reranking 64 notes, reading a reaction, comparing a rule with 8 cards.
@@ -30,26 +30,16 @@ import zlib
 from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from penchant.learn.evidence import EvidenceLearner
-from penchant.learn.reward import KeywordReward
-from penchant.loop import Personalizer
-from penchant.memory.memory import Memory
-from penchant.memory.merge import new_card
-from penchant.memory.sqlite import SQLiteStore
-from penchant.memory.store import Changes
-from penchant.models.pairs import PairReader
-from penchant.retrieve.embed import MiniLMEmbedder
-from penchant.retrieve.search import Retriever
-from penchant.retrieve.transform import variants
-from penchant.session import scrubber
-from penchant.testing import ScriptedExtractor
-from penchant.types import Card, Extraction, Preference, Source
+from penchant.types import Card, Extraction, Preference, Source, note
+
+if TYPE_CHECKING:
+    from penchant.memory.memory import Memory
 
 DIMENSIONS = 384
 PER_USER = 100
@@ -78,12 +68,20 @@ def wish(user: int, number: int) -> Preference:
 
 def card(user: int, number: int) -> Card:
     """Return a card of a user."""
+    from penchant.memory.merge import new_card
+
     source = Source(session="s", turns=(0,), text=f"please do thing {number}", time=datetime.now(UTC))
     return new_card(f"user-{user}", wish(user, number), source)
 
 
 def fill(path: Path, users: int, each: int) -> Memory:
     """Fill our store."""
+    from penchant.learn.evidence import EvidenceLearner
+    from penchant.memory.memory import Memory
+    from penchant.memory.sqlite import SQLiteStore
+    from penchant.memory.store import Changes
+    from penchant.session import scrubber
+
     store, embedder = SQLiteStore(path), HashEmbedder()
     for user in tqdm(range(users), desc="filling penchant", mininterval=5):
         cards = [card(user, number) for number in range(each)]
@@ -94,6 +92,8 @@ def fill(path: Path, users: int, each: int) -> Memory:
 
 def run_penchant(size: int, folder: Path) -> dict[str, float]:
     """Measure ours."""
+    from penchant.retrieve.search import Retriever
+
     memory = fill(folder / "memory.db", size // PER_USER, PER_USER)
     retriever = Retriever(HashEmbedder(), transform=False)
 
@@ -132,7 +132,7 @@ def run_mem0(size: int, folder: Path) -> dict[str, float]:
 
     memory.embedding_model = Embedding()
     for user in tqdm(range(size // PER_USER), desc="filling mem0", mininterval=5):
-        notes = [card(user, number).note for number in range(PER_USER)]
+        notes = [note(wish(user, number)) for number in range(PER_USER)]
         now = datetime.now(UTC).isoformat()
         payloads = [
             {"data": text, "user_id": f"user-{user}", "hash": str(zlib.crc32(text.encode())), "created_at": now}
@@ -142,7 +142,7 @@ def run_mem0(size: int, folder: Path) -> dict[str, float]:
         memory.vector_store.insert(vectors=embedder.embed(notes).tolist(), payloads=payloads, ids=ids)
 
     def add(user: int, number: int) -> None:
-        memory.add(card(user, PER_USER + number).note, user_id=f"user-{user}", infer=False)
+        memory.add(note(wish(user, PER_USER + number)), user_id=f"user-{user}", infer=False)
 
     def search(user: int, number: int) -> None:
         found = memory.search(f"query {number}", filters={"user_id": f"user-{user}"}, top_k=64, threshold=0.0)
@@ -191,6 +191,12 @@ def percentile(times: Sequence[float], q: int) -> float:
 
 def run_million(users: int, each: int, mine: int) -> dict[str, float]:
     """Measure a turn of the loop in a file of very many cards."""
+    from penchant.learn.evidence import EvidenceLearner
+    from penchant.learn.reward import KeywordReward
+    from penchant.loop import Personalizer
+    from penchant.retrieve.search import Retriever
+    from penchant.testing import ScriptedExtractor
+
     with tempfile.TemporaryDirectory() as folder:
         memory = fill(Path(folder) / "memory.db", users, each)
         for user, count in ((7, mine), (8, mine - TRIALS // 2)):
@@ -231,6 +237,10 @@ def run_million(users: int, each: int, mine: int) -> dict[str, float]:
 
 def time_models() -> dict[str, float]:
     """Return milliseconds that the models take, one call after the other."""
+    from penchant.models.pairs import PairReader
+    from penchant.retrieve.embed import MiniLMEmbedder
+    from penchant.retrieve.transform import variants
+
     embedder, reader = MiniLMEmbedder(), PairReader()
     ask = "how do I sort a list of dicts by two keys in Python? the second one descending, please"
     notes = [f"When writing language {number} code, use at most {number} lines." for number in range(64)]

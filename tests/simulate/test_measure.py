@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import pytest
 
 from penchant.evaluate.metrics import Estimate
 from penchant.simulate.collab import Played
-from penchant.simulate.measure import LEAST_USERS, curve, difference, mean, smooth
+from penchant.simulate.measure import LEAST_USERS, curve, difference, mean
 
 
 def played(user: int, session: int = 0, enforcements: int = 0, recall: float | None = None, seed: int = 0) -> Played:
@@ -85,14 +83,9 @@ def test_few_users_have_no_interval() -> None:
     assert Estimate(-1.0, -2.0, -0.5).is_clear
 
 
-def test_a_curve_is_the_mean_of_each_session() -> None:
-    some = [played(user, session, 3 - session, seed=seed) for user in (0, 1) for session in range(3) for seed in (0, 1)]
-    assert curve(some, "enforcements") == [Estimate(3), Estimate(2), Estimate(1)]
-    assert curve([played(0, 2, recall=0.5)], "recall") == [Estimate(None), Estimate(None), Estimate(0.5)]
+def test_a_curve_is_the_mean_of_the_sessions_around() -> None:
+    some = [played(user, session, session, seed=seed) for user in (0, 1) for session in range(7) for seed in (0, 1)]
+    assert [each.value for each in curve(some, "enforcements")] == pytest.approx([1, 1.5, 2, 3, 4, 4.5, 5])
+    alone = curve([played(0, 5, recall=0.5)], "recall")
+    assert alone == [Estimate(None)] * 3 + [Estimate(0.5)] * 3
     assert curve([], "recall") == []
-
-
-def test_running_means() -> None:
-    assert smooth([1, 2, 3, 4, 5], 3) == pytest.approx([1.5, 2, 3, 4, 4.5])
-    assert smooth([None, 2, None], 1)[1] == 2
-    assert math.isnan(smooth([None, 2, None], 1)[0])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 import sys
 import time
@@ -66,6 +67,8 @@ def chat(
 
 def _talk(loop: Personalizer, answer: Answer, user: str, session: str) -> None:
     messages: Messages = []
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin.reconfigure(errors="replace")  # one bad byte ends no conversation
     _console.print("[dim]/help lists the commands; Ctrl-D ends.[/dim]")
     while True:
         try:

@@ -36,7 +36,7 @@ _Card = Annotated[str, typer.Argument(help="The card's id, or how it begins, as 
 def users(file: _File = None) -> None:
     """List the users of whom anything is kept, one a line."""
     for user in _open(file).users():
-        typer.echo(user)
+        typer.echo(_shown(user))
 
 
 @memory.command("list")
@@ -144,6 +144,8 @@ def export(
     opened = _open(file)
     with Sink(output) as sink:
         for name in user or opened.users():
+            if not opened.read(name).snapshot.version:
+                raise InputError(f"nothing is kept of {name!r}: `penchant memory users` lists whom there is")
             sink.write(json.dumps(opened.export(name), ensure_ascii=False) + "\n")
 
 
@@ -162,12 +164,17 @@ def import_(
         for number, line in enumerate(lines, 1):
             if line.strip():
                 try:
-                    typer.echo(opened.load(_record(line)))
+                    typer.echo(_shown(opened.load(_record(line))))
                 except PenchantError as error:
                     typer.echo(f"penchant: {source}:{number}: {error}", err=True)
                     failed = True
     if failed:
         raise typer.Exit(3)
+
+
+def _shown(user: str) -> str:
+    """Return a user's id on one line."""
+    return plain(user).plain.replace("\n", " ")
 
 
 def _open(file: Path | None) -> Memory:

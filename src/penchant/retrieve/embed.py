@@ -104,7 +104,7 @@ class MiniLMEmbedder:
         """Return unit vectors, shape (texts, 384); recent texts are remembered."""
         with self._lock:
             found = {text: self._known[text] for text in texts if text in self._known}
-        new = sorted({text for text in texts if text not in found}, key=len)
+        new = sorted(dict.fromkeys(text for text in texts if text not in found), key=len)
         for start in range(0, len(new), _BATCH):
             batch = new[start : start + _BATCH]
             found |= zip(batch, self._run(batch), strict=True)

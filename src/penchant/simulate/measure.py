@@ -7,6 +7,7 @@ compared on the same users, tasks and seeds.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Literal
 
 import numpy as np
@@ -19,6 +20,9 @@ Floats = NDArray[np.float64]
 Metric = Literal["enforcements", "turns", "timeout", "tokens", "recall", "precision", "notes"]
 
 METRICS: tuple[Metric, ...] = ("enforcements", "turns", "timeout", "tokens", "recall", "precision", "notes")
+WIDTH = 5
+"""Sessions of a running mean."""
+
 RESAMPLES = 2000
 LEAST_USERS = 5
 """Users below which a bootstrap interval says nothing, and is left out."""
@@ -38,21 +42,13 @@ def difference(first: Sequence[Played], second: Sequence[Played], metric: Metric
 
 
 def curve(sessions: Sequence[Played], metric: Metric) -> list[Estimate]:
-    """Return the mean of a metric in each session, by its number."""
-    by_number: list[list[Played]] = [[] for _ in range(1 + max((played.session for played in sessions), default=-1))]
+    """Return the mean of a metric around each session, by its number: over ``WIDTH`` sessions, fewer at the ends."""
+    count = 1 + max((played.session for played in sessions), default=-1)
+    by_number: list[list[Played]] = [[] for _ in range(count)]
     for played in sessions:
-        by_number[played.session].append(played)
+        for number in range(max(0, played.session - WIDTH // 2), min(count, played.session + WIDTH // 2 + 1)):
+            by_number[number].append(played)
     return [mean(some, metric) for some in by_number]
-
-
-def smooth(values: Sequence[float | None], width: int = 5) -> list[float]:
-    """Return running means over ``width`` sessions, fewer at the ends; NaN where nothing is defined."""
-    found = []
-    for place in range(len(values)):
-        near = values[max(0, place - width // 2) : place + width // 2 + 1]
-        known = [value for value in near if value is not None]
-        found.append(sum(known) / len(known) if known else float("nan"))
-    return found
 
 
 def _defined_in_both(
@@ -72,12 +68,12 @@ def _users(sessions: Sequence[Played]) -> dict[str, int]:
 
 def _sums(sessions: Sequence[Played], metric: Metric, users: dict[str, int]) -> Floats:
     """Return each user's sum of a metric and number of sessions in which it is defined, shape (users, 2)."""
-    table = np.zeros((len(users), 2))
-    for played in sessions:
-        value = getattr(played, metric)
-        if value is not None:
-            table[users[played.user]] += float(value), 1
-    return table
+    found = [
+        (users[played.user], float(value)) for played in sessions if (value := getattr(played, metric)) is not None
+    ]
+    places, values = (np.array([row[column] for row in found]) for column in (0, 1))
+    totals, counts = (np.bincount(places.astype(int), weights, len(users)) for weights in (values, None))
+    return np.stack([totals, counts], 1).astype(np.float64)
 
 
 def _ratio(sums: Floats) -> Floats:
@@ -94,7 +90,12 @@ def _estimate(table: Floats, value_of: Callable[[Floats], Floats]) -> Estimate:
         return Estimate(None)
     if len(table) < LEAST_USERS:
         return Estimate(value)
-    draws = np.random.default_rng(0).multinomial(len(table), np.full(len(table), 1 / len(table)), RESAMPLES)
-    samples = value_of(draws @ table)
+    samples = value_of(_draws(len(table)) @ table)
     low, high = np.quantile(samples[np.isfinite(samples)], (0.025, 0.975))
     return Estimate(value, float(low), float(high))
+
+
+@cache
+def _draws(count: int) -> NDArray[np.int64]:
+    """Return how often each of so many users is drawn in each resample, always the same."""
+    return np.random.default_rng(0).multinomial(count, np.full(count, 1 / count), RESAMPLES)

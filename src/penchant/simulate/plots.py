@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from itertools import cycle
 
 from matplotlib.figure import Figure
@@ -10,11 +10,8 @@ from matplotlib.ticker import MaxNLocator
 
 from penchant.evaluate.pages import COLOURS
 from penchant.simulate.arms import PAPER
-from penchant.simulate.measure import Metric, smooth
+from penchant.simulate.measure import WIDTH, Metric
 from penchant.simulate.report import OURS, RIVAL, Report
-
-WIDTH = 5
-"""Sessions of a running mean."""
 
 _LINES = ("-", "--", "-.", ":")
 
@@ -63,9 +60,9 @@ def _draw(report: Report, metric: Metric, label: str) -> Figure:
         if all(value is None for value in values):
             continue
         numbers = range(1, len(values) + 1)
-        axes.plot(numbers, smooth(values, WIDTH), line, color=colour, linewidth=1.6, label=name)
+        axes.plot(numbers, _drawable(values), line, color=colour, linewidth=1.6, label=name)
         if name in (OURS, RIVAL):
-            low, high = (smooth([getattr(each, end) for each in estimates], WIDTH) for end in ("low", "high"))
+            low, high = (_drawable([getattr(each, end) for each in estimates]) for end in ("low", "high"))
             axes.fill_between(numbers, low, high, color=colour, alpha=0.12, linewidth=0)
     axes.set(xlabel=f"session (running mean over {WIDTH})", ylabel=label)
     axes.set_ylim(bottom=0)
@@ -75,3 +72,7 @@ def _draw(report: Report, metric: Metric, label: str) -> Figure:
     if axes.lines:
         axes.legend(loc="best", fontsize=8, ncols=2)
     return figure
+
+
+def _drawable(values: Sequence[float | None]) -> list[float]:
+    return [float("nan") if value is None else value for value in values]

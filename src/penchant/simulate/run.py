@@ -100,14 +100,14 @@ def run(world: World, load: Load, workers: int = 1, progress: Callable[[int], ob
         workers: how many processes; 1: this one.
         progress: told how many lives were lived since it was told last.
     """
-    results = Results()
+    models = load()  # first, so that one that is missing is one error, and not each worker's
+    results = Results(models=models.names)
     arms = {arm.name for arm in world.plan.arms}
-    for lives in _all_lives(world, load, workers):
+    for lives in _all_lives(world, models, load, workers):
         for name, life in lives:
             (results.arms if name in arms else results.variants).setdefault(name, []).append(life)
         progress(len(lives))
-    models = cached(load())
-    results.style, results.models = style(world, models), models.names
+    results.style = style(world, cached(models))
     return results
 
 
@@ -140,13 +140,13 @@ def style(world: World, models: Models) -> StyleResult:
     return run_style(models, others, space, plan.seed, plan.rounds, floor=plan.conduct.floor)
 
 
-def _all_lives(world: World, load: Load, workers: int) -> Iterator[_Lives]:
+def _all_lives(world: World, models: Models, load: Load, workers: int) -> Iterator[_Lives]:
     if workers == 1:
-        models = load()
-        space = item_space(world.users, models)
+        space = item_space(world.users, cached(models))
         for user in world.users:
             yield lives_of(user, world, cached(models), space)
         return
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # of a worker, which has one core
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, context, initializer=_start, initargs=(world, load)) as pool:
         yield from pool.map(_work, range(len(world.users)))
@@ -163,7 +163,7 @@ def _start(world: World, load: Load) -> None:
         number = multiprocessing.current_process().name.rpartition("-")[2].rpartition(":")[2]
         os.sched_setaffinity(0, {cores[int(number) % len(cores)]})
     models = load()
-    _here = world, models, item_space(world.users, models)
+    _here = world, models, item_space(world.users, cached(models))
 
 
 def _work(place: int) -> _Lives:

@@ -1,6 +1,6 @@
 """Fit what a rule's confidence means, on labelled windows kept out of training.
 
-    python -m penchant.evaluate.fit data/labelled/calibration.jsonl --gate-on data/labelled/dev.jsonl --output FILE
+    python -m penchant.evaluate.fit data/labelled/calibration*.jsonl --gate-on data/labelled/dev.jsonl --output FILE
 
 The candidates are those of the likeliest answer and of ``SAMPLES`` by chance. One is right if it matches a required
 rule (``matching.py``); those that match optional ones are left out. Logistic regression over ``candidates.FEATURES``

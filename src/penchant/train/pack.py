@@ -1,8 +1,8 @@
 """Trained weights -> the difference to the base that is shipped.
 
-    python -m penchant.train.pack runs/exported/model-f16.gguf --output FILE [--type Q5_0]
+    python -m penchant.train.pack runs/exported/model-f16.gguf --output FILE [--type Q4_0]
 
-A difference has far smaller values than the weights, so that five bits cost the model nothing (see the model's card).
+A difference has far smaller values than the weights, so that four bits cost the model hardly anything (see the model's card).
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def main() -> None:
     parser.add_argument("trained", type=Path, help="whole weights, as `penchant export --form gguf-f16` writes them")
     parser.add_argument("--base", type=Path, help="GGUF of the base; without it, the embedded model's is fetched")
     parser.add_argument("--output", type=Path, required=True)
-    parser.add_argument("--type", choices=KINDS, default="Q5_0", help="how the matrices are stored")
+    parser.add_argument("--type", choices=KINDS, default="Q4_0", help="how the matrices are stored")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         base = args.base or ModelStore.default().fetch_base(EMBEDDED, Path(folder))

@@ -2,7 +2,7 @@
 
     python -m penchant.train.pack runs/exported/model-f16.gguf --output FILE [--type Q4_0]
 
-A difference has far smaller values than the weights, so that four bits cost the model hardly anything (see the model's card).
+A difference has far smaller values than the weights, so that four bits cost hardly anything (see the model's card).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The default extractor: a small encoder as the gate, then fine-tuned SmolLM2-135M, on the CPU, without torch.
 
-The gate reads the user's turns and lets about half of the windows without a preference go at once. For the others the
+The gate reads the user's turns and lets many of the windows without a preference go at once. For the others the
 language model writes its likeliest answer and, unless that surely says "no rule", several by chance; what they agree on
 becomes candidates, each with a calibrated probability of being right and the words it rests on. The operating point
 says how probable a rule must be.

@@ -64,7 +64,7 @@ def test_what_goes_wrong_is_said_and_the_chat_goes_on(path: Path) -> None:
     said = talk(path, "please fail", "/good", "/forget zzz", "when writing Go code: keep short.", "/memory")
     assert "the server is ill" in said
     assert "has no answer to rate" in said
-    assert "0 cards of 'me' begin with 'zzz'" in said
+    assert "no card 'zzz' of this user" in said
     assert "When writing Go code, keep short." in said
 
 

@@ -17,7 +17,7 @@ from penchant import Extractor
 from penchant.cli import app
 from penchant.data.records import load_windows
 from penchant.extract.confidence import load_confidence
-from penchant.extract.embedded import WEIGHTS
+from penchant.extract.embedded import WEIGHTS, EmbeddedExtractor
 from penchant.extract.schema import parse_strict, serialise
 from penchant.models.catalog import CATALOG, EMBEDDED
 from penchant.models.fetch import sha256
@@ -125,6 +125,12 @@ def test_the_gate_lets_wishes_pass_and_stops_most_other_windows(extractor: Extra
     assert sum(bool(r.preferences) for r, w in zip(gated, wanted, strict=True) if not w) < 0.4 * wanted.count(False)
     # the other point finds more, and whatever the first one finds
     assert sum(len(r.preferences) for r in ungated) > sum(len(r.preferences) for r in gated)
+
+
+def test_nothing_is_left_of_an_answer_that_was_stopped_at_its_first_token(extractor: Extractor) -> None:
+    assert isinstance(extractor, EmbeddedExtractor)
+    assert extractor.extract([{"role": "user", "content": "What is the capital of Mongolia?"}]).preferences == ()
+    assert not extractor._finder._generator._pipeline.has_non_finished_requests()
 
 
 def test_evidence_points_into_the_dialogue_as_it_was_given(extractor: Extractor) -> None:

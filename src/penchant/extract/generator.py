@@ -152,6 +152,8 @@ class Generator:
         finally:  # after an interrupt, nothing of this batch may be left to the next
             for handle in active.values():
                 handle.stop()
+            if self._pipeline.has_non_finished_requests():  # a stopped one is freed by the next step only
+                self._pipeline.step()
         return answers
 
     def _go_on(self, handle: Any, started: tuple[list[int], list[float]]) -> bool:

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from penchant import ModelError, ParseError, Preference
@@ -24,6 +24,7 @@ RULES = st.lists(
 
 
 @given(RULES)
+@example([Preference(condition="0", action="0", confidence=0.5000335525394922)])
 def test_rules_survive_but_for_bars_and_hundredths(rules: list[Preference]) -> None:
     text = lines.serialise(rules)
     found = lines.read(text)

@@ -67,5 +67,5 @@ def close_cut(text: str) -> str:
 def _line(rule: Preference) -> str:
     condition = re.sub(r"[|>]", "/", " ".join(rule.condition.split())).lstrip("- ") or "general"
     action = re.sub(r"[|]", "/", " ".join(rule.action.split()))
-    tenth = min(9, max(0, math.ceil(round(rule.confidence, 4) * 10) - 1))
+    tenth = min(9, max(0, math.ceil(round(rule.confidence * 10, 8)) - 1))
     return f"{condition} -> {action} |{tenth}"

@@ -18,7 +18,7 @@ from penchant.memory.memory import Cards, Memory
 from penchant.memory.merge import Merged
 from penchant.memory.store import Changes
 from penchant.session import SESSION, Exchange, Learned, Session, session_of, turn_name, unpack
-from penchant.text import replace_surrogates
+from penchant.text import clean_text, replace_surrogates
 from penchant.types import Extraction, Preference, Source, Turn, utc_now
 
 LIFE = "life"
@@ -135,6 +135,13 @@ class Reading:
             return Learned(extraction)
         vectors = self._memory.embed([each.rule for each in found])
         begun, time = message.before.begun, utc_now()
+        rules = [
+            (
+                each.rule,
+                Source(session=message.session, begun=begun, turns=(now.turn - each.ago,), text=each.text, time=time),
+            )
+            for each in found
+        ]
         more = _is_more(message.turns, extraction)
 
         def decide(cards: Cards) -> tuple[Changes | None, tuple[Merged, ...]]:
@@ -142,21 +149,9 @@ class Reading:
                 return None, ()
             state, values = session_of(cards, message.session), dict[str, bytes | None]()
             same = state.begun == begun
-            new = [i for i, each in enumerate(found) if not same or now.turn - each.ago >= state.read]  # else another
-            rules = [  # process was faster, and read what came later too
-                (
-                    found[i].rule,
-                    Source(
-                        session=message.session,
-                        begun=begun,
-                        turns=(now.turn - found[i].ago,),
-                        text=found[i].text,
-                        time=time,
-                    ),
-                )
-                for i in new
-            ]
-            changes, merged = self._memory.added(cards, message.user, rules, vectors[new])
+            # of what another process has read by now, and maybe more that came later, nothing is new
+            new = [i for i, each in enumerate(found) if not same or now.turn - each.ago >= state.read]
+            changes, merged = self._memory.added(cards, message.user, [rules[i] for i in new], vectors[new])
             situations = (state if same else message.before).situations
             if same:
                 update: dict[str, object] = {"read": max(state.read, now.turn + 1)}
@@ -217,7 +212,7 @@ def _extract(extractor: Extractor, turns: Sequence[Turn], unread: int) -> tuple[
     """
     asked = [index for index, turn in enumerate(turns) if turn.role == "user"]
     fresh = asked[-unread:]
-    if not any(turns[index].content.strip() for index in fresh):
+    if not any(clean_text(turns[index].content).strip() for index in fresh):
         return Extraction(), []
     extraction = extractor.extract(turns)
     if extraction.preferences and not extraction.evidence and fresh[0]:

@@ -125,6 +125,7 @@ def test_other_line_breaks_in_texts_survive(tmp_path: Path) -> None:
         (("edit", "ann", "zzz", "--action", "x"), "no card 'zzz' of this user"),
         (("pin", "ann", "0"), "2 cards|3 cards"),
         (("delete", "nobody", "0"), "no card '0' of this user"),
+        (("export", "ann", "nobody"), "nothing is kept of 'nobody'"),
         (("list", ""), "give an id that is not empty"),
         (("delete", "ann", ""), "give a card: its id"),
     ],

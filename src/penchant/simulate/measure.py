@@ -43,12 +43,13 @@ def difference(first: Sequence[Played], second: Sequence[Played], metric: Metric
 
 def curve(sessions: Sequence[Played], metric: Metric) -> list[Estimate]:
     """Return the mean of a metric around each session, by its number: over ``WIDTH`` sessions, fewer at the ends."""
-    count = 1 + max((played.session for played in sessions), default=-1)
-    by_number: list[list[Played]] = [[] for _ in range(count)]
+    by_number: list[list[Played]] = [[] for _ in range(1 + max((played.session for played in sessions), default=-1))]
     for played in sessions:
-        for number in range(max(0, played.session - WIDTH // 2), min(count, played.session + WIDTH // 2 + 1)):
-            by_number[number].append(played)
-    return [mean(some, metric) for some in by_number]
+        by_number[played.session].append(played)
+    users, reach = _users(sessions), WIDTH // 2
+    sums = [_sums(some, metric, users) for some in by_number]
+    around = (sums[max(0, place - reach) : place + reach + 1] for place in range(len(sums)))
+    return [_estimate(np.sum(near, 0), _ratio) for near in around]
 
 
 def _defined_in_both(
@@ -68,12 +69,11 @@ def _users(sessions: Sequence[Played]) -> dict[str, int]:
 
 def _sums(sessions: Sequence[Played], metric: Metric, users: dict[str, int]) -> Floats:
     """Return each user's sum of a metric and number of sessions in which it is defined, shape (users, 2)."""
-    found = [
-        (users[played.user], float(value)) for played in sessions if (value := getattr(played, metric)) is not None
-    ]
-    places, values = (np.array([row[column] for row in found]) for column in (0, 1))
-    totals, counts = (np.bincount(places.astype(int), weights, len(users)) for weights in (values, None))
-    return np.stack([totals, counts], 1).astype(np.float64)
+    values = np.array([getattr(played, metric) for played in sessions], np.float64)  # None becomes NaN
+    defined = ~np.isnan(values)
+    places = np.array([users[played.user] for played in sessions], np.int64)[defined]
+    sums = np.bincount(places, values[defined], len(users)), np.bincount(places, minlength=len(users))
+    return np.stack(sums, 1).astype(np.float64)
 
 
 def _ratio(sums: Floats) -> Floats:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from itertools import cycle
 
+import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
@@ -60,9 +61,9 @@ def _draw(report: Report, metric: Metric, label: str) -> Figure:
         if all(value is None for value in values):
             continue
         numbers = range(1, len(values) + 1)
-        axes.plot(numbers, _drawable(values), line, color=colour, linewidth=1.6, label=name)
+        axes.plot(numbers, np.array(values, np.float64), line, color=colour, linewidth=1.6, label=name)
         if name in (OURS, RIVAL):
-            low, high = (_drawable([getattr(each, end) for each in estimates]) for end in ("low", "high"))
+            low, high = (np.array([getattr(each, end) for each in estimates], np.float64) for end in ("low", "high"))
             axes.fill_between(numbers, low, high, color=colour, alpha=0.12, linewidth=0)
     axes.set(xlabel=f"session (running mean over {WIDTH})", ylabel=label)
     axes.set_ylim(bottom=0)
@@ -72,7 +73,3 @@ def _draw(report: Report, metric: Metric, label: str) -> Figure:
     if axes.lines:
         axes.legend(loc="best", fontsize=8, ncols=2)
     return figure
-
-
-def _drawable(values: Sequence[float | None]) -> list[float]:
-    return [float("nan") if value is None else value for value in values]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -77,8 +76,9 @@ def smollm2_folder(name: str = SMOLLM2) -> Path:
     difference = EMBEDDED.difference_path if name == SHIPPED else None
 
     def make(folder: Path) -> None:
-        with tempfile.TemporaryDirectory() as part:
-            write_hf_folder(store.fetch_base(EMBEDDED, Path(part)), folder, difference)
+        gguf = store.fetch_base(EMBEDDED, folder)
+        write_hf_folder(gguf, folder, difference)
+        gguf.unlink()
 
     return store.once(f"{EMBEDDED.name}/{EMBEDDED.fingerprint if difference else 'base'}-hf", make)
 

@@ -3,11 +3,12 @@
     penchant data mix recipes/mix-encoder.yaml -o runs/mix-encoder
     python benchmarks/ablations.py --output runs/ablations [--only NAME ...]
 
-Each run trains the recipe of the embedded model from its base, for one epoch, the rate falling to nothing: on
-500 to 8,000 labelled windows (the learning curve), and on ``BASE`` of them with one thing changed. The larger samples
-hold the smaller ones. Greedy answers are counted, without gate and calibration, on dev and on the calibration windows.
-A run that was killed goes on where it stopped, and runs that are done are not made again; OUTPUT/ablations.md and
-curve.png are written anew after each. Needs: pip install 'penchant[train]', and some hours.
+The mix is of train.jsonl to train-9.jsonl. Each run trains the recipe of the embedded model from its base, for one
+epoch, the rate falling to nothing: on 250 to 8,000 labelled windows (the learning curve), and on 1,000 of them with one
+thing changed. The larger samples hold the smaller ones. Greedy answers are counted, without gate and calibration, on
+dev and on the calibration windows. A run that was killed goes on where it stopped, and runs that are done are not made
+again; OUTPUT/ablations.md and curve.png are written anew after each. A run whose exported model answers otherwise than
+it does is printed and left out. Needs: pip install 'penchant[train]', and some hours for all runs.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from tqdm import tqdm
 
 from penchant.data.join import join
 from penchant.data.records import load_windows, write_windows
+from penchant.errors import ModelError
 from penchant.evaluate.embedding import MiniLM
 from penchant.evaluate.matching import SemanticJudge, match
 from penchant.extract.embedded import EmbeddedExtractor
@@ -37,8 +39,8 @@ from penchant.types import LabelledWindow
 
 RECIPE = Path("recipes/smollm2-135m-cpu.yaml")
 TESTS = {name: Path(f"data/labelled/{name}.jsonl") for name in ("dev", "calibration")}
-SIZES = (500, 1000, 2000, 4000, 8000)
-BASE = 2000
+SIZES = (250, 500, 1000, 2000, 4000, 8000)
+BASE = 1000
 POSITIVE = 0.6
 """Share of windows with a rule, unless a run says otherwise: that of the recipe's mix."""
 
@@ -75,9 +77,10 @@ RUNS = {
     **{f"{size:,} labelled windows": Run(labelled=size) for size in SIZES},
     "another seed": Run(recipe={"seed": 1}),
     "a third seed": Run(recipe={"seed": 2}),
+    "+ 250 synthetic windows": Run(synthetic=250),
+    "+ 500 synthetic windows": Run(synthetic=500),
     "+ 1,000 synthetic windows": Run(synthetic=1000),
-    "+ 2,500 synthetic windows": Run(synthetic=2500),
-    "+ 1,000 joined windows": Run(joined=1000),
+    "+ 500 joined windows": Run(joined=500),
     "35% of the windows with a rule": Run(positive=0.35),
     "80% of the windows with a rule": Run(positive=0.8),
     "three turns instead of six": Run(change=last_turns),
@@ -177,7 +180,11 @@ def main() -> None:
     rows: dict[str, dict[str, float]] = {}
     for name in tqdm(args.only, desc="runs", unit="run"):
         folder = args.output / "".join(c if c.isalnum() else "-" for c in name).strip("-")
-        rows[name] = execute(RUNS[name], windows, folder)
+        try:
+            rows[name] = execute(RUNS[name], windows, folder)
+        except ModelError as error:
+            tqdm.write(f"{name}, left out: {error}")
+            continue
         (args.output / "ablations.md").write_text("\n".join(table(rows)) + "\n", encoding="utf-8")
         if any(name.endswith(" labelled windows") for name in rows):
             draw(rows).savefig(args.output / "curve.png", dpi=120)

@@ -8,7 +8,7 @@ each window that passes the gate, as is the default, and without the gate. In on
 same windows: every third of dev as it is, and a mix of 10% windows with preferences and 90% without, as real traffic
 has it. Penchant's windows per second are those of one call with all windows, five times over, as a long file has them;
 the copies begin differently, so that no part of one is remembered for another. The snippet's do not depend on how many
-windows there are.
+windows there are. The gate is timed alone, too, one window of the mix at a time.
 Memory and start-up are measured in processes of their own. Needs: pip install 'penchant[train]'.
 """
 
@@ -34,6 +34,8 @@ from tqdm import tqdm
 
 from penchant import Extraction, Extractor, Turn
 from penchant.extract.answer import SHIPPED
+from penchant.extract.embedded import WEIGHTS
+from penchant.extract.encoder import Encoder
 from penchant.extract.window import build_messages
 from penchant.models.catalog import EMBEDDED
 from penchant.models.store import ModelStore
@@ -112,6 +114,18 @@ def time_embedded(extractor: Extractor, windows: Sequence[Window]) -> Timing:
     started = time.perf_counter()
     results = list(extractor.extract_many(copies))
     return Timing(len(results) / (time.perf_counter() - started), single.latencies, single.results)
+
+
+def time_gate(windows: Sequence[Window]) -> float:
+    """Return the median of the milliseconds that the gate takes for one window."""
+    encoder = Encoder(WEIGHTS / "encoder")
+    encoder.probabilities(windows[:1])
+    latencies = []
+    for window in windows:
+        started = time.perf_counter()
+        encoder.probabilities([window])
+        latencies.append(time.perf_counter() - started)
+    return 1000 * statistics.median(latencies)
 
 
 def installed_megabytes(*names: str) -> float:
@@ -238,6 +252,7 @@ def main() -> None:
         with Extractor.load(gate=gate) as extractor:
             for title, windows in sets.items():
                 timings[title][way] = time_embedded(extractor, windows)
+    gate = time_gate(mixed)
     for dtype in ("bfloat16", "float32"):
         run = snippet(folder, dtype)
         for title, windows in sets.items():
@@ -245,6 +260,7 @@ def main() -> None:
     probes = {"penchant": in_own_process("penchant", folder)}
     probes |= {f"snippet, {dtype}": in_own_process(dtype, folder) for dtype in ("bfloat16", "float32")}
     print(report(timings, probes, folder))
+    print(f"\nThe gate alone, one window of the mixed traffic: p50 {gate:.1f} ms")
     with tempfile.TemporaryDirectory() as home:
         cold = in_own_process("penchant", folder, Path(home))
     print(f"\nFirst result on a cold cache, ours (fetch, merge, convert, load, extract): {cold['first']:.1f} s")

@@ -2,9 +2,10 @@
 
     python data/make_distractors.py FOLDER
 
-FOLDER holds clones of the public repositories, as SOURCES names them. Left out are dialogues in which the embedded
-extractor finds a preference or that have a word that often goes with one, long ones, and those with addresses, numbers
-or words that should not be passed on.
+FOLDER holds clones of the public repositories, as SOURCES names them. Left out are dialogues that have a word that
+often goes with a preference, long ones, and those with addresses, numbers or words that should not be passed on. Those
+in which the embedded extractor may have found one (point recall, no gate) go to data/distractors-flagged.jsonl, with
+what it found: read them, and move the lines of those without a wish.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from tqdm import tqdm
 from penchant import Extractor
 from penchant.data.records import write_windows
 from penchant.data.synthesis import is_plain
-from penchant.types import Turn, Window
+from penchant.types import LabelledWindow, Turn, Window
 
 LONGEST = 3000
 """Most characters of a dialogue."""
@@ -110,14 +111,23 @@ def windows(folder: Path) -> Iterator[Window]:
 
 
 def main() -> None:
-    """Write the file."""
+    """Write both files."""
     candidates = list(windows(Path(sys.argv[1])))
-    results = tqdm(Extractor.load().extract_many(window.turns for window in candidates), total=len(candidates))
-    kept = [window for window, found in zip(candidates, results, strict=True) if found.valid and not found.preferences]
+    kept: list[Window] = []
+    flagged: list[Window] = []
+    with Extractor.load(point="recall", gate=False) as extractor:
+        results = extractor.extract_many(window.turns for window in candidates)
+        for window, found in zip(candidates, tqdm(results, total=len(candidates)), strict=True):
+            if found.valid and not found.preferences:
+                kept.append(window)
+            else:
+                labels = {"preferences": found.preferences, "labeller": "teacher"}
+                flagged.append(LabelledWindow.model_validate(window.model_dump() | labels))
     write_windows(Path(__file__).with_name("distractors.jsonl"), kept)
+    write_windows(Path(__file__).with_name("distractors-flagged.jsonl"), flagged)
     for name, count in Counter(window.source for window in kept).items():
         print(f"{count:5} {name}")
-    print(f"{len(candidates) - len(kept):5} left out: the extractor found a preference")
+    print(f"{len(flagged):5} to be read: distractors-flagged.jsonl")
 
 
 if __name__ == "__main__":

@@ -43,8 +43,11 @@ def main() -> None:
                     print(f"  user: {said}")
                     for note in prepared.notes:
                         print(f"    note in the prompt: {note}")
-                    for merged in prepared.learned.result().merged:
+                    learned = prepared.learned.result().merged
+                    for merged in learned:
                         print(f"    {merged.outcome}: {merged.card.note}")
+                    if not learned:
+                        print("    nothing learned")
                     messages.append({"role": "assistant", "content": answer})
                     loop.complete("ann", session, answer)
                 loop.end_session("ann", session)

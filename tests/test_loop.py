@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import inspect
 import re
 import threading
 from collections.abc import Iterator, Sequence
@@ -12,12 +14,12 @@ import pytest
 
 from penchant import InputError, ModelError, Preference, Turn
 from penchant.consider import GLOBALS
-from penchant.errors import StoreError
 from penchant.learn.base import Bonus, Candidates, Feedback, Learner
 from penchant.learn.evidence import EvidenceLearner, unpack
 from penchant.learn.paper import PaperLearner
 from penchant.learn.reward import KeywordReward, Reward
 from penchant.learn.space import first_coordinates
+from penchant.learn.state import dump
 from penchant.learn.vectors import UserVectors
 from penchant.loop import Personalizer
 from penchant.memory.memory import Memory
@@ -648,13 +650,36 @@ def test_what_another_version_has_left_does_not_stand_in_the_way_of_a_turn(loop:
     assert loop.why("ann", "s1")
 
 
-def test_what_was_learned_and_cannot_be_read_is_an_error_that_says_so(loop: Personalizer) -> None:
-    Chat(loop).say("when writing Python code: use tabs.")
-    loop.memory.change("ann", lambda cards: (Changes(values={"evidence:words": b"junk"}), None))
-    with pytest.raises(StoreError, match="what was learned of this user cannot be read"):
-        Chat(loop, session="s2").say("writing Python code")
-    loop.memory.delete("ann", loop.memory.cards("ann")[0].id)
-    Chat(loop, session="s2").say("writing Python code")
+@pytest.mark.parametrize("name", ["evidence", "paper"])
+@pytest.mark.parametrize(
+    "strange", [b"junk", dump({}, {}), dump({"long": np.ones(3), "short": np.ones(3), "baseline": np.ones(1)}, {})]
+)
+def test_what_was_learned_and_cannot_be_read_does_not_stand_in_the_way(
+    path: Path, name: str, strange: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    learner = EvidenceLearner() if name == "evidence" else PaperLearner(lambda: first_coordinates(64))
+    with build(path, learner=learner) as loop:
+
+        def spoil() -> None:
+            loop.memory.change("ann", lambda cards: (Changes(values={f"{name}:words": strange}), None))
+
+        chat = Chat(loop)
+        chat.say("when writing Python code: use tabs. when writing Go code: keep short.")
+        spoil()
+        assert "use tabs" in chat.say("writing Python code")[0]
+        assert "what was learned cannot be read" in caplog.text
+        chat.say("wrong, when writing Python code: use tabs.")
+        state = loop.memory.read("ann").snapshot.values[f"{name}:words"]
+        assert state != strange
+        assert learner.bonus(state, Candidates((), np.zeros((0, 64)), np.zeros(0), np.zeros(64)))  # can be read again
+        spoil()
+        loop.rate("ann", "s1", 1.0)
+        spoil()
+        loop.end_session("ann", "s1")
+        spoil()
+        for card in loop.memory.cards("ann"):
+            loop.memory.delete("ann", card.id)
+        assert loop.memory.cards("ann") == ()
 
 
 def test_a_session_in_use_is_not_crowded_out(loop: Personalizer) -> None:
@@ -688,6 +713,122 @@ def test_a_user_is_deleted_at_once_however_much_is_to_be_read_for_others(path: P
         gate.set()
         loop.flush()
         assert [len(loop.memory.cards(user)) for user in ("ann", "bob")] == [1, 0]
+
+
+def test_a_session_ends_without_waiting_for_what_others_wrote(path: Path) -> None:
+    with build(path) as loop:
+        gate, order = threading.Event(), list[str]()
+
+        def slow(turns: Sequence[Turn]) -> Extraction:
+            order.append(turns[-1].content)
+            if "Go" in turns[-1].content:
+                gate.wait(5)
+            return script(turns)
+
+        loop._reading._extractor = ScriptedExtractor(slow)
+        go = [{"role": "user", "content": "when writing Go code: keep short."}]
+        readings = [loop.prepare(user, "s1", go).learned for user in ("bob", "cat")]
+        chat: list[dict[str, str]] = []
+        for action in ("tabs", "spaces"):
+            chat.append({"role": "user", "content": f"when writing Python code: use {action}."})
+            readings.append(loop.prepare("ann", "s1", chat).learned)
+            loop.complete("ann", "s1", "ok")
+            chat.append({"role": "assistant", "content": "ok"})
+        loop.end_session("ann", "s1")
+        assert [card.rule.action for card in loop.memory.cards("ann")] == ["use spaces"]
+        assert [reading.done() for reading in readings] == [False, False, True, True]
+        gate.set()
+        loop.flush()
+        assert [len(loop.memory.cards(user)) for user in ("bob", "cat")] == [1, 1]
+        assert [text for text in order if "use" in text] == [chat[0]["content"], chat[2]["content"]]
+        assert loop._reading._unread == {}
+
+
+def test_a_session_ends_once_what_its_user_wrote_has_been_read(path: Path) -> None:
+    with build(path) as loop:
+        begun, gate = threading.Event(), threading.Event()
+
+        def slow(turns: Sequence[Turn]) -> Extraction:
+            begun.set()
+            gate.wait(5)  # so that the test fails, and does not hang
+            return script(turns)
+
+        loop._reading._extractor = ScriptedExtractor(slow)
+        loop.prepare("ann", "s1", [{"role": "user", "content": "when writing Python code: use tabs."}])
+        begun.wait()  # another thread reads it
+        ending = threading.Thread(target=loop.end_session, args=("ann", "s1"))
+        ending.start()
+        ending.join(0.2)
+        assert ending.is_alive()
+        gate.set()
+        ending.join()
+        assert [name for name in loop.memory.read("ann").snapshot.values if name.startswith(SESSION)] == []
+        assert len(loop.memory.cards("ann")) == 1
+
+
+def test_a_reading_that_was_cancelled_or_failed_ends_no_other(path: Path) -> None:
+    def fail(turns: Sequence[Turn]) -> Extraction:
+        if "fail" in turns[-1].content:
+            raise ZeroDivisionError
+        return script(turns)
+
+    with build(path) as loop:
+        gate = held(loop)
+        loop.prepare("bob", "s1", [{"role": "user", "content": "hello there, Bob"}])
+        for number, text in enumerate(
+            ("when writing Python code: use tabs.", "fail", "when writing Go code: be short.")
+        ):
+            reading = loop.prepare("ann", f"s{number}", [{"role": "user", "content": text}]).learned
+            assert number or reading.cancel()
+        loop._reading._extractor = ScriptedExtractor(fail)
+        loop.end_session("ann", "s2")
+        gate.set()
+        assert [card.rule.action for card in loop.memory.cards("ann")] == ["be short"]
+
+
+def test_every_method_that_blocks_has_an_async_twin() -> None:
+    public = {name: method for name, method in vars(Personalizer).items() if inspect.isfunction(method)}
+    blocking = [name for name in public if name[0] != "_" and not inspect.iscoroutinefunction(public[name])]
+    assert {"prepare", "end_session", "rate", "reset_user", "flush"} <= set(blocking)
+    for name in blocking:
+        twin = public[f"a{name}"]
+        assert inspect.iscoroutinefunction(twin)
+        assert list(inspect.signature(twin).parameters) == list(inspect.signature(public[name]).parameters)
+
+
+def test_the_async_twins_do_the_same_and_leave_the_event_loop_free(path: Path) -> None:
+    loop, gate, free = build(path), threading.Event(), list[bool]()
+    messages = [{"role": "user", "content": "when writing Python code: use tabs."}]
+
+    def slow(turns: Sequence[Turn]) -> Extraction:
+        free.append(gate.wait(5))
+        return script(turns)
+
+    async def release() -> None:
+        await asyncio.sleep(0.05)
+        gate.set()
+
+    async def talk() -> None:
+        loop._reading._extractor = ScriptedExtractor(slow)
+        await loop.aprepare("ann", "s1", messages)
+        await loop.acomplete("ann", "s1", "ok")
+        await loop.arate("ann", "s1", 1.0)
+        last = await loop.awhy("ann", "s1")
+        assert last
+        assert last.rated
+        await asyncio.gather(loop.aend_session("ann", "s1"), release())
+        assert len(loop.memory.cards("ann")) == 1
+        await loop.areset_session("ann", "s1")
+        assert await loop.awhy("ann", "s1") is None
+        await loop.aflush()
+        await loop.areset_user("ann")
+        await loop.aclose()
+
+    asyncio.run(talk())
+    assert free == [True]
+    assert list(loop.memory.users()) == []
+    with pytest.raises(InputError, match="is closed"):
+        loop.flush()
 
 
 def test_threads_share_a_user(loop: Personalizer) -> None:

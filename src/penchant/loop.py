@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from functools import cache, partial
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import openai
 
@@ -23,6 +23,7 @@ from penchant.extract.dialogue import numbered_turns
 from penchant.learn.base import Feedback, Learner
 from penchant.learn.reward import Exchange as Rated
 from penchant.learn.reward import Reward, RewardModel, heuristic_gate
+from penchant.learn.state import Tolerant
 from penchant.memory.memory import Cards, Memory
 from penchant.memory.store import Changes
 from penchant.prompt import notes_block, transcript_block, with_block
@@ -44,7 +45,10 @@ from penchant.session import (
     turn_name,
 )
 from penchant.text import replace_surrogates
-from penchant.types import Extraction, Turn, utc_now
+from penchant.types import Embedder, Extraction, Turn, utc_now
+
+if TYPE_CHECKING:
+    from penchant.wiring import LearnerName, RewardName
 
 SUMMARY = "summary"
 SAID = "said"
@@ -78,6 +82,7 @@ class Personalizer:
         settings: Settings | None = None,
     ) -> None:
         self.memory, self.settings = memory, settings or Settings()
+        learner = Tolerant(learner)
         self._retriever, self._learner, self._reward = retriever, learner, reward
         self._summarise = summarise
         self._key = f"{learner.name}:{retriever.embedder}"  # what was learned of one model's vectors suits no other's
@@ -87,11 +92,33 @@ class Personalizer:
         self._reading = Reading(memory, extractor, taught, self._key, retriever.embedder, self.settings.background)
 
     @classmethod
-    def load(cls, path: Path | str | None = None, **options: Any) -> Personalizer:
+    def load(
+        cls,
+        path: Path | str | None = None,
+        *,
+        settings: Settings | None = None,
+        extractor: Extractor | None = None,
+        embedder: Embedder | None = None,
+        reranker: str = "embedded",
+        learner: LearnerName = "evidence",
+        reward: RewardName = "reader",
+        judge: tuple[str, str | None] | None = None,
+        summarise: Summarise | None = None,
+    ) -> Personalizer:
         """Put one together from the embedded models, or others: see ``penchant.wiring.load_personalizer``."""
         from penchant.wiring import load_personalizer
 
-        return load_personalizer(path, **options)
+        return load_personalizer(
+            path,
+            settings=settings,
+            extractor=extractor,
+            embedder=embedder,
+            reranker=reranker,
+            learner=learner,
+            reward=reward,
+            judge=judge,
+            summarise=summarise,
+        )
 
     def prepare(self, user: str, session: str, messages: Sequence[Mapping[str, Any]]) -> Prepared:
         """Take a user's message: learn from it, and return the messages with the notes that it needs.
@@ -156,14 +183,6 @@ class Personalizer:
 
         self.memory.change(user, decide)
 
-    async def aprepare(self, user: str, session: str, messages: Sequence[Mapping[str, Any]]) -> Prepared:
-        """Do as ``prepare`` without blocking the event loop."""
-        return await asyncio.to_thread(self.prepare, user, session, messages)
-
-    async def acomplete(self, user: str, session: str, reply: str) -> None:
-        """Do as ``complete`` without blocking the event loop."""
-        await asyncio.to_thread(self.complete, user, session, reply)
-
     def chat(
         self, client: openai.OpenAI, user: str, session: str, messages: Sequence[Mapping[str, Any]], **options: Any
     ) -> Any:
@@ -200,7 +219,8 @@ class Personalizer:
     def why(self, user: str, session: str) -> Exchange | None:
         """Return the last message of a session, what was considered for it and why.
 
-        None: there was none, or the session is not among the last ``session.KEPT_ENDED`` that have ended.
+        None: there was none, a card was deleted since, or the session is not among the last ``session.KEPT_ENDED``
+        that have ended.
         """
         return why(self.memory, user, session)
 
@@ -232,8 +252,8 @@ class Personalizer:
         self.memory.change(user, decide)
 
     def end_session(self, user: str, session: str) -> None:
-        """End a session: what was learned stays, the short term is forgotten."""
-        self.flush()
+        """End a session, once what its user wrote has been read: what was learned stays, the short term goes."""
+        self._reading.flush(user)
         summarise = cache(self._summarise) if self._summarise else None  # not again when another writer was faster
 
         def decide(cards: Cards) -> tuple[Changes | None, None]:
@@ -275,6 +295,42 @@ class Personalizer:
     def close(self) -> None:
         """Read what is left to be read, and stop."""
         self._reading.close()
+
+    async def aprepare(self, user: str, session: str, messages: Sequence[Mapping[str, Any]]) -> Prepared:
+        """Do as ``prepare`` without blocking the event loop."""
+        return await asyncio.to_thread(self.prepare, user, session, messages)
+
+    async def acomplete(self, user: str, session: str, reply: str) -> None:
+        """Do as ``complete`` without blocking the event loop."""
+        await asyncio.to_thread(self.complete, user, session, reply)
+
+    async def awhy(self, user: str, session: str) -> Exchange | None:
+        """Do as ``why`` without blocking the event loop."""
+        return await asyncio.to_thread(self.why, user, session)
+
+    async def arate(self, user: str, session: str, reward: float) -> None:
+        """Do as ``rate`` without blocking the event loop."""
+        await asyncio.to_thread(self.rate, user, session, reward)
+
+    async def aend_session(self, user: str, session: str) -> None:
+        """Do as ``end_session`` without blocking the event loop."""
+        await asyncio.to_thread(self.end_session, user, session)
+
+    async def areset_session(self, user: str, session: str) -> None:
+        """Do as ``reset_session`` without blocking the event loop."""
+        await asyncio.to_thread(self.reset_session, user, session)
+
+    async def areset_user(self, user: str) -> None:
+        """Do as ``reset_user`` without blocking the event loop."""
+        await asyncio.to_thread(self.reset_user, user)
+
+    async def aflush(self) -> None:
+        """Do as ``flush`` without blocking the event loop."""
+        await asyncio.to_thread(self.flush)
+
+    async def aclose(self) -> None:
+        """Do as ``close`` without blocking the event loop."""
+        await asyncio.to_thread(self.close)
 
     def __enter__(self) -> Self:
         """Return the personalizer itself."""

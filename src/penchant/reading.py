@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import re
+import threading
+from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -73,7 +75,7 @@ class _Found:
 
 
 class Reading:
-    """Reads messages, one after the other; may be shared between threads.
+    """Reads messages, those of a user one after the other; may be shared between threads.
 
     Args:
         memory: keeps the cards.
@@ -90,26 +92,36 @@ class Reading:
         self._memory, self._extractor = memory, extractor
         self._learner, self._key, self._embedder, self._background = learner, key, embedder, background
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="penchant-read")
+        self._unread: dict[str, deque[tuple[Message, Future[Learned]]]] = {}  # by user, oldest first
+        self._busy: set[str] = set()  # users of whom a message is being read
+        self._turn = threading.Condition()
         self._closed = False
 
     def start(self, message: Message) -> Future[Learned]:
         """Read a message."""
-        if self._background:
-            reading = self._pool.submit(self._read, message)
-            reading.add_done_callback(_report)
-            return reading
         done: Future[Learned] = Future()
-        done.set_result(self._read(message))
+        if not self._background:
+            done.set_result(self._read(message))
+            return done
+        done.add_done_callback(_report)
+        with self._turn:
+            self._unread.setdefault(message.user, deque()).append((message, done))
+        self._pool.submit(self._next, message.user)
         return done
 
-    def flush(self) -> None:
-        """Wait until every message has been read.
+    def flush(self, user: str | None = None) -> None:
+        """Wait until every message has been read, or every one of a user's.
+
+        What is left of a user's is read here and now: the messages of others that came before it can wait.
 
         Raises:
             InputError: it is closed.
         """
         self.check()
-        if self._background:
+        if user is not None:
+            while self._next(user):
+                pass
+        elif self._background:
             self._pool.submit(lambda: None).result()
 
     def check(self) -> None:
@@ -121,6 +133,37 @@ class Reading:
         """Read what is left to be read, and stop."""
         self._closed = True
         self._pool.shutdown(wait=True)
+
+    def _next(self, user: str) -> bool:
+        """Read the oldest message of a user that is left, once no other of theirs is being read; say if there was one.
+
+        A message that waits has a call of its own to come in the pool.
+        """
+        with self._turn:
+            self._turn.wait_for(lambda: user not in self._busy)
+            if not (left := self._unread.get(user)):
+                return False
+            message, done = left.popleft()
+            if not left:
+                del self._unread[user]
+            self._busy.add(user)
+        try:
+            self._fulfil(message, done)
+        finally:
+            with self._turn:
+                self._busy.remove(user)
+                self._turn.notify_all()
+        return True
+
+    def _fulfil(self, message: Message, done: Future[Learned]) -> None:
+        if not done.set_running_or_notify_cancel():
+            return
+        try:
+            done.set_result(self._read(message))
+        except BaseException as error:  # an interrupt is passed on, whosever thread this is
+            done.set_exception(error)
+            if not isinstance(error, Exception):
+                raise
 
     def _read(self, message: Message) -> Learned:
         """Extract, and in one write store the rules and what they teach, and note that the message has been read."""

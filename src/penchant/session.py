@@ -7,14 +7,16 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, Literal, Protocol, TypeVar, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
-from penchant.errors import InputError, StoreError
+from penchant.errors import InputError
 from penchant.learn.base import Candidates, Learner
+from penchant.learn.state import Tolerant
 from penchant.memory.memory import Cards, Scrub
 from penchant.memory.merge import Merged
 from penchant.types import Extraction, utc_now
@@ -138,6 +140,7 @@ def ended_of(cards: Cards, name: str) -> Exchange | None:
     return kept.last if kept else None
 
 
+@lru_cache(64)  # a turn reads its session several times
 def _read(kind: type[_Kept], value: bytes | None) -> _Kept | None:
     """Return a stored value; None: there is none, or another version wrote it, which must not stand in the way."""
     try:
@@ -183,16 +186,13 @@ def crowded_out(values: Mapping[str, bytes], session: str) -> list[str]:
 
 def scrubber(*learners: Learner) -> Scrub:
     """Return what takes deleted cards out of what learners know, and out of the sessions that considered them."""
-    known = {learner.name: learner for learner in learners}
+    known = {learner.name: Tolerant(learner) for learner in learners}
 
     def scrub(values: Mapping[str, bytes], deleted: frozenset[str]) -> dict[str, bytes | None]:
         changed: dict[str, bytes | None] = {}
         for name, value in values.items():
             if learner := known.get(name.partition(":")[0]):
-                try:
-                    changed[name] = learner.forget(value, deleted)
-                except StoreError:  # another version wrote it, which must not stand in the way
-                    changed[name] = None
+                changed[name] = learner.forget(value, deleted)
             elif name.startswith(SESSION):  # the messages may hold the very words
                 session = _read(Session, value)
                 update = {"last": None, "situations": ()}

@@ -10,11 +10,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from penchant.errors import InputError, PenchantError, StoreError
+from penchant.errors import PenchantError, StoreError
 from penchant.extract.base import Extractor, renumber
 from penchant.extract.window import select_window, window_places
-from penchant.memory.sqlite import check_user
-from penchant.memory.store import Changes, ConflictError, Snapshot, share_out
+from penchant.memory.store import Changes, ConflictError, Snapshot, check_user, share_out
 from penchant.types import Card, Extraction, Turn
 
 
@@ -62,13 +61,13 @@ class MemoryStore:
     def version(self, user: str) -> int:
         """Return the version of a user's memory, or 0."""
         with self._lock:
-            kept = self._users.get(_checked(user))
+            kept = self._users.get(check_user(user))
             return kept.version if kept else 0
 
     def read(self, user: str, model: str) -> Snapshot:
         """Return a user's memory at one moment."""
         with self._lock:
-            kept = self._users.get(_checked(user))
+            kept = self._users.get(check_user(user))
             if kept is None:
                 return Snapshot()
             cards = tuple(kept.cards[card] for card in sorted(kept.cards))
@@ -78,7 +77,7 @@ class MemoryStore:
     def write(self, user: str, version: int, changes: Changes) -> int:
         """Change a user's memory, all or nothing, and return its new version."""
         with self._lock:
-            kept = self._users.get(_checked(user))
+            kept = self._users.get(check_user(user))
             if (kept.version if kept else 0) != version:
                 raise ConflictError("another writer was faster: read again")
             cards = dict(kept.cards) if kept else {}
@@ -105,7 +104,7 @@ class MemoryStore:
     def delete_user(self, user: str) -> bool:
         """Delete all that is stored of a user; say whether there was anything."""
         with self._lock:
-            there = self._users.pop(_checked(user), None) is not None
+            there = self._users.pop(check_user(user), None) is not None
             if not self._users:
                 self._shared.clear()
             return there
@@ -157,12 +156,3 @@ class _Kept:
     cards: dict[str, Card] = field(default_factory=dict)
     vectors: dict[tuple[str, str], NDArray[np.float32]] = field(default_factory=dict)
     values: dict[str, bytes] = field(default_factory=dict)
-
-
-def _checked(user: str) -> str:
-    """Return a user's id if it can be one."""
-    try:
-        check_user(user).encode()
-    except UnicodeEncodeError as error:
-        raise InputError("this text holds a lone surrogate, which is no character: replace it") from error
-    return user

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Literal, Protocol, Self, TypedDict
 
 import numpy as np
@@ -184,7 +185,12 @@ SOURCE_LIMIT = 20
 
 def note(rule: Preference) -> str:
     """Return a rule as a sentence; a condition that is none, such as ``general``, is left out."""
-    condition, action = rule.condition.strip(), rule.action.strip().rstrip(".")
+    return _note(rule.condition, rule.action)
+
+
+@lru_cache(1 << 14)  # the notes of a user are asked for at every turn
+def _note(condition: str, action: str) -> str:
+    condition, action = condition.strip(), action.strip().rstrip(".")
     if condition.casefold() in ("general", "generally", "always", "in general"):
         return f"{action[:1].upper()}{action[1:]}."
     begins = OPENING.match(condition)

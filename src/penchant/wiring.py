@@ -17,7 +17,7 @@ from penchant.learn.evidence import EvidenceLearner
 from penchant.learn.paper import PaperLearner
 from penchant.learn.reward import JudgeReward, KeywordReward, ReaderReward, RewardModel
 from penchant.learn.space import ItemSpace, first_coordinates, fit_space
-from penchant.learn.state import dump, parse
+from penchant.learn.state import UnreadableError, dump, parse
 from penchant.loop import Personalizer
 from penchant.memory.memory import Memory
 from penchant.memory.merge import ReaderRelate
@@ -140,7 +140,7 @@ def fitted_space(store: Store, embedder: Embedder) -> ItemSpace:
     name = SPACE + embedder.name
     while True:
         kept = store.shared(name)
-        space, fitted = _read_space(kept) if kept else (None, 0)
+        space, fitted = _read_space(kept)
         count = store.count_vectors(embedder.name)
         if count < max(LEAST, 2 * fitted):
             return space or first_coordinates(embedder.embed(["a text"]).shape[1])
@@ -149,6 +149,12 @@ def fitted_space(store: Store, embedder: Embedder) -> ItemSpace:
             return space
 
 
-def _read_space(kept: bytes) -> tuple[ItemSpace, int]:
-    found = parse(kept)
+def _read_space(kept: bytes | None) -> tuple[ItemSpace | None, int]:
+    """Return a space and how many cards it was fitted on; None: there is none, or none that can be read."""
+    if kept is None:
+        return None, 0
+    try:
+        found = parse(kept, {"mean": ("f", "d"), "rows": ("f", "kd"), "fitted": ("i", "1")})
+    except UnreadableError:
+        return None, 0
     return ItemSpace(found["mean"], found["rows"]), int(found["fitted"][0])

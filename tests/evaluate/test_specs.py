@@ -60,6 +60,7 @@ def test_the_default_is_three_extractors() -> None:
         (["=keywords"], None, None, "the name in '=keywords' is empty"),
         (["keywords:x"], None, None, "keywords takes no model"),
         (["a=untuned:x"], None, None, "untuned takes no model"),
+        (["r=embedded-recall:a/b.gguf"], None, None, "'embedded-recall:a/b.gguf': a .gguf file has no confidence.json"),
         (["endpoint"], None, None, "name the model"),
         (["keywords", "keywords"], None, None, "two extractors are called 'keywords'"),
         (["a=keywords", "a=untuned"], None, None, "two extractors are called 'a'"),

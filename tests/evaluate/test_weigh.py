@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from penchant.evaluate.weigh import entropy, fit
-from penchant.retrieve.rerank import Weighing
+from penchant.evaluate.weigh import calibration, entropy, fit
 
 RNG = np.random.default_rng(0)
 LOGITS, COSINES = RNG.normal(0, 3, 20_000), RNG.uniform(0, 1, 20_000)
@@ -19,6 +18,8 @@ def test_a_known_weighing_is_found_again() -> None:
     assert (found.reader, found.cosine, found.bias) == pytest.approx((0.5, 6, -3), abs=0.25)
     alone = fit(LOGITS, np.zeros_like(COSINES), applies)
     assert alone.cosine == 0
-    best = entropy(found, LOGITS, COSINES, applies)
-    assert best < entropy(alone, LOGITS, COSINES, applies)
-    assert best < entropy(Weighing(1, 0, 0), LOGITS, COSINES, applies)
+    best = entropy(found.of(LOGITS, COSINES), applies)
+    assert best < entropy(alone.of(LOGITS, COSINES), applies)
+    assert best < entropy(LOGITS, applies)
+    assert calibration(scores, applies).ece == pytest.approx(0, abs=0.02)
+    assert (calibration(scores + 2, applies).ece or 0) > 0.1

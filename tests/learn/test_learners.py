@@ -6,11 +6,14 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
+from penchant.errors import StoreError
 from penchant.learn.base import Candidates, Feedback, Learner
 from penchant.learn.evidence import CREDIT, LIMIT, SCALE, EvidenceLearner, unpack
 from penchant.learn.paper import LOOK, PaperLearner
 from penchant.learn.space import first_coordinates, fit_space
+from penchant.learn.state import Tolerant, UnreadableError, dump
 from penchant.learn.vectors import Rates, UserVectors, policy, update
 
 IDS = ("a", "b", "c", "d")
@@ -166,3 +169,90 @@ def test_no_candidates(learner: Learner) -> None:
     assert learner.bonus(None, nothing).total.shape == (0,)
     assert learner.learn(None, Feedback(nothing, np.array([], int), 1.0, 1.0)) is None
     assert learner.end_session(None) is None
+
+
+EVIDENCE: dict[str, NDArray] = {"situations": np.ones((2, 8), np.float16), "gains": np.ones(2)}
+TEXTS = {"cards": ["a", "b"], "turns": ["s#1", "s#2"]}
+VECTORS: dict[str, NDArray] = {"long": np.ones(8), "short": np.ones(8), "baseline": np.ones(1)}
+
+
+def altered(arrays: dict[str, NDArray], **other: object) -> dict[str, NDArray]:
+    return {name: array for name, array in {**arrays, **other}.items() if array is not None}  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        b"junk",
+        dump({}, {}),
+        dump(altered(EVIDENCE, gains=None), TEXTS),
+        dump(EVIDENCE, {"cards": ["a", "b"]}),
+        dump(altered(EVIDENCE, gains=np.ones(3)), TEXTS),
+        dump(altered(EVIDENCE, gains=np.ones((2, 1))), TEXTS),
+        dump(altered(EVIDENCE, gains=np.ones(2, np.int64)), TEXTS),
+        dump(altered(EVIDENCE, gains=np.array([1.0, np.nan])), TEXTS),
+        dump(EVIDENCE, {**TEXTS, "turns": ["s#1"]}),
+        dump(altered(EVIDENCE, cards=np.frombuffer(b"no JSON", np.uint8)), {"turns": ["s#1", "s#2"]}),
+        dump(altered(EVIDENCE, cards=np.frombuffer(b'[["a"], "b"]', np.uint8)), {"turns": ["s#1", "s#2"]}),
+        dump(altered(EVIDENCE, cards=np.frombuffer(b"[" * 200_000, np.uint8)), {"turns": ["s#1", "s#2"]}),
+    ],
+)
+def test_evidence_that_is_damaged_counts_as_nothing(state: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    learner, tolerant = EvidenceLearner(), Tolerant(EvidenceLearner())
+    for act in (
+        lambda: learner.bonus(state, candidates(HERE)),
+        lambda: learner.learn(state, feedback(HERE, wanted="a")),
+        lambda: learner.forget(state, frozenset("a")),
+    ):
+        with pytest.raises(UnreadableError, match="what was learned cannot be read"):
+            act()
+    assert np.array_equal(tolerant.bonus(state, candidates(HERE)).total, np.zeros(4))
+    assert tolerant.learn(state, feedback(HERE, wanted="a")) == learner.learn(None, feedback(HERE, wanted="a"))
+    assert tolerant.forget(state, frozenset("a")) is None
+    assert "it counts as nothing" in caplog.text
+
+
+def test_evidence_of_vectors_of_another_length_counts_as_nothing_but_can_be_forgotten() -> None:
+    learner = EvidenceLearner()
+    state = dump(altered(EVIDENCE, situations=np.ones((2, 7), np.float16)), TEXTS)
+    with pytest.raises(UnreadableError):
+        learner.bonus(state, candidates(HERE))
+    assert np.array_equal(Tolerant(learner).bonus(state, candidates(HERE)).total, np.zeros(4))
+    kept = unpack(learner.forget(state, frozenset("a")))
+    assert kept
+    assert list(kept.cards) == ["b"]
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        b"junk",
+        dump(altered(VECTORS, baseline=None), {}),
+        dump(altered(VECTORS, baseline=np.ones(2)), {}),
+        dump(altered(VECTORS, short=np.ones(9)), {}),
+        dump(altered(VECTORS, long=np.ones(9), short=np.ones(9)), {}),
+        dump(altered(VECTORS, long=np.full(8, np.inf)), {}),
+    ],
+)
+def test_vectors_that_are_damaged_count_as_nothing(state: bytes) -> None:
+    learner, tolerant = (make(PaperLearner(lambda: first_coordinates(8))) for make in (lambda each: each, Tolerant))
+    told = feedback(HERE, 1.0, (1,))
+    for act in (
+        lambda: learner.bonus(state, candidates(HERE)),
+        lambda: learner.learn(state, told),
+        lambda: learner.end_session(state),
+    ):
+        with pytest.raises(UnreadableError, match="what was learned cannot be read"):
+            act()
+    assert np.array_equal(tolerant.bonus(state, candidates(HERE)).total, np.zeros(4))
+    assert tolerant.learn(state, told) == learner.learn(None, told)
+    assert tolerant.end_session(state) is None
+
+
+def test_a_store_that_fails_is_not_taken_for_a_damaged_state() -> None:
+    class Ill(EvidenceLearner):
+        def end_session(self, state: bytes | None) -> bytes | None:
+            raise StoreError("locked")
+
+    with pytest.raises(StoreError, match="locked"):
+        Tolerant(Ill()).end_session(dump(EVIDENCE, TEXTS))

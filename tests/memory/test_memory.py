@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,10 @@ import pytest
 
 from penchant import InputError, ModelError, Preference
 from penchant.memory.memory import Memory
-from penchant.memory.merge import STRENGTH
+from penchant.memory.merge import STRENGTH, ReaderRelate
 from penchant.memory.sqlite import SQLiteStore
 from penchant.memory.store import Changes, ConflictError
+from penchant.models.pairs import PairReader
 from penchant.types import SOURCE_LIMIT
 from tests.memory.conftest import START, WordEmbedder, relate, rule, source
 
@@ -341,3 +343,30 @@ def test_several_rules_are_added_as_one_after_the_other(memory: Memory, store: S
     ]
     assert memory.read("ann").vectors == pytest.approx(WordEmbedder().embed([card.note for card in ann]))
     assert len(memory.history("ann", ann[0].id)) == 2
+
+
+@pytest.mark.parametrize(
+    ("chances", "condition", "outcome", "count"),
+    [
+        ((0.3, 0.55, 0.15), "When  writing python code", "strengthened", 2),  # equal conditions: 0.8 is enough
+        ((0.3, 0.55, 0.15), "when writing code", "added", 1),  # others: 0.9
+        ((0.2, 0.75, 0.05), "when writing code", "strengthened", 2),  # rather a contrary wish, but not clearly
+        ((0.1, 0.85, 0.05), "when writing code", "replaced", 1),
+    ],
+)
+def test_how_sure_of_a_relation_merging_must_be(
+    store: SQLiteStore, chances: tuple[float, float, float], condition: str, outcome: str, count: int
+) -> None:
+    memory = Memory(store, WordEmbedder(), lambda new, old: np.array([chances] * len(old)))
+    memory.add("ann", rule("indent with tabs"), source(0))
+    merged = memory.add("ann", rule("indent by tabs", condition=condition), source(1))
+    assert (merged.outcome, merged.card.count, len(merged.card.sources)) == (outcome, count, count)
+
+
+def test_the_shipped_judge_updates_and_keeps_apart(store: SQLiteStore) -> None:
+    memory = Memory(store, WordEmbedder(), ReaderRelate(partial(PairReader().chances, "relation")))
+    wishes = ["use tabs", "use type hints", "use spaces, not tabs", "type hints are not needed any more"]
+    for turn, action in enumerate(wishes):
+        memory.add("ann", rule(action), source(turn))
+    assert [card.rule.action for card in memory.cards("ann")] == wishes[2:]
+    assert len(memory.history("ann", memory.cards("ann")[0].id)) == 2

@@ -22,8 +22,8 @@ from penchant.errors import StoreError
 from penchant.memory.memory import Memory
 from penchant.memory.merge import new_card, new_id
 from penchant.memory.migrations import MIGRATIONS
-from penchant.memory.sqlite import SQLiteStore, check_user
-from penchant.memory.store import Changes
+from penchant.memory.sqlite import APPLICATION, SQLiteStore
+from penchant.memory.store import Changes, check_user
 from tests.conftest import ROOT
 from tests.memory.conftest import WordEmbedder, rule, source
 
@@ -40,10 +40,26 @@ for number in range(int(sys.argv[3])):
 """
 
 
-def writer(path: Path, name: str, count: int) -> subprocess.Popen[str]:
+DELETER = """
+import sys
+from pathlib import Path
+from penchant.memory.memory import Memory
+from penchant.memory.sqlite import SQLiteStore
+from tests.memory.conftest import WordEmbedder
+memory = Memory(SQLiteStore(Path(sys.argv[1])), WordEmbedder())
+for card in sys.argv[2:]:
+    memory.delete("ann", card)
+"""
+
+
+def start(script: str, path: Path, *arguments: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-c", WRITER, str(path), name, str(count)], stdout=subprocess.PIPE, text=True, cwd=ROOT
+        [sys.executable, "-c", script, str(path), *arguments], stdout=subprocess.PIPE, text=True, cwd=ROOT
     )
+
+
+def writer(path: Path, name: str, count: int) -> subprocess.Popen[str]:
+    return start(WRITER, path, name, str(count))
 
 
 def test_what_was_committed_survives_kill_9(store: SQLiteStore) -> None:
@@ -81,6 +97,44 @@ def test_processes_and_threads_that_write_at_once_lose_nothing(store: SQLiteStor
     kept = {card.rule.action for card in store.read("ann", "words").cards}
     writers = [*(f"process{number}" for number in range(2)), *(f"thread{number}" for number in range(3))]
     assert kept == {f"{name} number {number}" for name in writers for number in range(25)}
+
+
+def test_cards_that_many_delete_while_others_write_are_gone(store: SQLiteStore) -> None:
+    memory, faults = Memory(store, WordEmbedder()), list[Exception]()
+    cards = [memory.add("ann", rule(f"old number {number}"), source(number)).card for number in range(40)]
+    shares = [[card.id for card in cards[part:36:3]] for part in range(3)]
+
+    def delete(share: list[str]) -> None:
+        try:
+            for card in share:
+                memory.delete("ann", card)
+        except Exception as error:
+            faults.append(error)
+
+    def write() -> None:
+        try:
+            for number in range(20):
+                memory.add("ann", rule(f"thread number {number}"), source(number))
+        except Exception as error:
+            faults.append(error)
+
+    processes = [writer(store.path, "process", 20), start(DELETER, store.path, *shares[0])]
+    threads = [threading.Thread(target=delete, args=(share,)) for share in shares[1:]]
+    threads.append(threading.Thread(target=write))
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for process in processes:
+        process.communicate()
+        assert process.returncode == 0
+    assert faults == []
+    kept = SQLiteStore(store.path).read("ann", "words")
+    new = {f"{name} number {number}" for name in ("process", "thread") for number in range(20)}
+    assert {card.rule.action for card in kept.cards} == new | {f"old number {number}" for number in range(36, 40)}
+    assert set(kept.vectors) == {card.id for card in kept.cards}
+    assert [card.id for card in cards[:36] if card.id.encode() in content(store.path)] == []
+    assert store._connection().execute("PRAGMA integrity_check").fetchone() == ("ok",)
 
 
 def test_nothing_of_a_deleted_user_or_card_is_left_in_the_files(store: SQLiteStore) -> None:
@@ -194,6 +248,42 @@ def test_a_truncated_or_overwritten_file_is_an_error(store: SQLiteStore, tmp_pat
         path.write_bytes(damaged)
         with pytest.raises(StoreError, match=r"restore a copy|restore the file"):
             SQLiteStore(path).read("ann", "words")
+    (tmp_path / "empty.db").write_bytes(b"")
+    assert list(SQLiteStore(tmp_path / "empty.db").users()) == []  # as a new one
+
+
+def test_a_file_of_an_earlier_version_is_brought_up_to_date(tmp_path: Path) -> None:
+    connection = sqlite3.connect(tmp_path / "memory.db")
+    connection.executescript(MIGRATIONS[0])
+    card = new_card("ann", rule("use tabs"), source(0))
+    vector = np.ones(3, "<f4")
+    connection.execute("INSERT INTO users VALUES (1, 'ann', 7)")
+    connection.execute("INSERT INTO cards VALUES (1, ?, ?)", (card.id, card.model_dump_json()))
+    connection.execute("INSERT INTO vectors VALUES (1, ?, 'm', ?)", (card.id, vector.tobytes()))
+    connection.execute("PRAGMA user_version = 1")
+    connection.execute(f"PRAGMA application_id = {APPLICATION}")
+    connection.commit()
+    connection.close()
+    store = SQLiteStore(tmp_path / "memory.db")
+    found = store.read("ann", "m")
+    assert (found.version, found.cards) == (7, (card,))
+    assert np.array_equal(found.vectors[card.id], vector)
+    assert store._connection().execute("PRAGMA user_version").fetchone() == (len(MIGRATIONS),)
+    assert store.count_vectors("m") == 1
+
+
+def test_vectors_are_counted_without_reading_them(store: SQLiteStore) -> None:
+    Memory(store, WordEmbedder()).add("ann", rule("use tabs"), source(0))
+    asked: list[str] = []
+    store._connection().set_trace_callback(asked.append)
+    store.count_vectors("words")
+    store.sample_vectors("words", 10)
+    store._connection().set_trace_callback(None)
+    counts = [statement for statement in asked if "COUNT" in statement]
+    assert len(counts) == 2
+    for statement in counts:
+        plan = [row[3] for row in store._connection().execute(f"EXPLAIN QUERY PLAN {statement}")]
+        assert plan == ["SEARCH vectors USING COVERING INDEX vectors_by_model (model=?)"]
 
 
 def test_a_full_disk_is_an_error_and_loses_nothing(store: SQLiteStore) -> None:

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import yaml
 from transformers import AutoModelForCausalLM
 
 from penchant.errors import InputError, ModelError
+from penchant.train import base
 from penchant.train.log import read_log
 from penchant.train.recipe import Recipe, make_recipe
 from penchant.train.sft import newest_checkpoint, train
@@ -90,13 +92,15 @@ def test_two_processes_are_one_with_the_doubled_batch(run: Path) -> None:
                 assert float(right[column]) == pytest.approx(float(left[column]), rel=2e-3), (left, right)
 
 
+LORA = {"method": "lora", "lora_rank": 4, "lora_alpha": 8, "lora_dropout": 0.0, "num_train_epochs": 2}
+
+
 def test_adapters_alone_move_and_are_merged(values: dict[str, Any], tmp_path: Path) -> None:
-    lora = {"method": "lora", "lora_rank": 4, "lora_alpha": 8, "lora_dropout": 0.0, "num_train_epochs": 2}
-    folder = train(make_recipe(values | lora, "test"), tmp_path / "run")
+    folder = train(make_recipe(values | LORA, "test"), tmp_path / "run")
     assert (folder / "adapter_config.json").exists()
-    base = AutoModelForCausalLM.from_pretrained(values["model"]).state_dict()
+    before = AutoModelForCausalLM.from_pretrained(values["model"]).state_dict()
     merged = load_trained(tmp_path / "run").model.state_dict()
-    moved = {name for name in base if not torch.equal(base[name], merged[name])}
+    moved = {name for name in before if not torch.equal(before[name], merged[name])}
     assert moved
     assert all("proj" in name for name in moved)
 
@@ -104,9 +108,9 @@ def test_adapters_alone_move_and_are_merged(values: dict[str, Any], tmp_path: Pa
 def test_frozen_embeddings_stay(values: dict[str, Any], tmp_path: Path) -> None:
     recipe = make_recipe(values | {"freeze_embeddings": True, "num_train_epochs": 1, "evaluation": None}, "test")
     trained = AutoModelForCausalLM.from_pretrained(train(recipe, tmp_path / "run")).state_dict()
-    base = AutoModelForCausalLM.from_pretrained(values["model"]).state_dict()
-    assert torch.equal(trained["model.embed_tokens.weight"], base["model.embed_tokens.weight"])
-    assert not torch.equal(trained["model.norm.weight"], base["model.norm.weight"])
+    before = AutoModelForCausalLM.from_pretrained(values["model"]).state_dict()
+    assert torch.equal(trained["model.embed_tokens.weight"], before["model.embed_tokens.weight"])
+    assert not torch.equal(trained["model.norm.weight"], before["model.norm.weight"])
 
 
 def test_a_run_goes_on_under_its_own_recipe_only(recipe: Recipe, tmp_path: Path) -> None:
@@ -132,6 +136,21 @@ def test_a_run_goes_on_with_its_own_data_only(recipe: Recipe, tmp_path: Path) ->
     copy.write_bytes(copy.read_bytes().replace(b"be brief", b"be short"))
     with pytest.raises(InputError, match=r"copy.jsonl has changed since the run in"):
         train(changed, tmp_path / "run")
+
+
+def test_a_run_goes_on_and_is_exported_with_its_own_shipped_model_only(
+    values: dict[str, Any], tiny_qwen3: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(base, "smollm2_folder", lambda name: tiny_qwen3)
+    recipe = make_recipe(values | LORA | {"model": base.SHIPPED}, "test")
+    train(recipe, tmp_path / "run", stop_at=2)
+    train(recipe, tmp_path / "run", stop_at=3)
+    load_trained(tmp_path / "run")
+    monkeypatch.setattr(base, "EMBEDDED", replace(base.EMBEDDED, difference_sha256="0" * 64))
+    with pytest.raises(InputError, match="smollm2-135m-preferences has changed since the run in"):
+        train(recipe, tmp_path / "run")
+    with pytest.raises(ModelError, match=r"smollm2-135m-preferences has changed since .*: train its adapters"):
+        load_trained(tmp_path / "run")
 
 
 def test_a_checkpoint_of_another_model_is_named(recipe: Recipe, tmp_path: Path) -> None:

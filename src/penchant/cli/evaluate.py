@@ -36,9 +36,9 @@ def extraction(
             "--extractor",
             "-e",
             metavar="[NAME=]KIND[:MODEL]",
-            help="keywords; untuned (SmolLM2-135M-Instruct); embedded or embedded-recall, of a prepared folder or a "
-            "whole .gguf file; transformers, of a hub id or a folder; endpoint, of the server's name for it. "
-            "Give it once for each; "
+            help="keywords; untuned (SmolLM2-135M-Instruct); embedded, of a prepared folder or a whole .gguf file; "
+            "embedded-recall, of a prepared folder with confidence.json; transformers, of a hub id or a folder; "
+            "endpoint, of the server's name for it. Give it once for each; "
             "none: keywords, untuned, embedded and embedded-recall.",
         ),
     ] = None,

@@ -16,7 +16,7 @@ from penchant.evaluate import loss
 from penchant.evaluate.keywords import KeywordExtractor
 from penchant.extract.answer import CARD, SHIPPED, ModelForm, write_form
 from penchant.extract.base import Extractor
-from penchant.extract.confidence import Point
+from penchant.extract.confidence import FILE, Point
 from penchant.extract.transformers import TransformersExtractor
 from penchant.extract.window import PromptName
 from penchant.models.catalog import EMBEDDED
@@ -44,10 +44,11 @@ _WITHOUT_MODEL = (Kind.keywords, Kind.untuned)
 class Spec:
     """An extractor under the name that the report gives it.
 
-    ``model`` is a prepared folder or a whole GGUF file (``embedded`` and, at its other operating point,
-    ``embedded-recall``; None: the shipped model), a hub id or a folder (``transformers``; None: the published
-    checkpoint), or the server's name for it (``endpoint``). ``endpoint`` is the server's URL; ``prompt`` None: the
-    guide for a server's model, else the one that the model's folder names, or that the model card shows.
+    ``model`` is a prepared folder (``embedded`` and, at its other operating point, ``embedded-recall``; None: the
+    shipped model) or a whole GGUF file (``embedded`` only: it has no calibration), a hub id or a folder
+    (``transformers``; None: the published checkpoint), or the server's name for it (``endpoint``). ``endpoint`` is the
+    server's URL; ``prompt`` None: the guide for a server's model, else the one that the model's folder names, or that
+    the model card shows.
     """
 
     name: str
@@ -69,7 +70,7 @@ def parse_specs(texts: Sequence[str], endpoint: str | None, prompt: PromptName |
     """Read ``[NAME=]KIND[:MODEL]`` specifications; the options go to the kinds that have them.
 
     Raises:
-        InputError: an unknown kind, a missing or needless model, a name given twice, or an option nobody takes.
+        InputError: an unknown kind, a missing, needless or unfit model, a name given twice, or an option nobody takes.
     """
     specs = tuple(_parse_spec(text, endpoint, prompt) for text in texts)
     names = [spec.name for spec in specs]
@@ -110,6 +111,8 @@ def _parse_spec(text: str, endpoint: str | None, prompt: PromptName | None) -> S
         raise InputError(f"the name in {text!r} is empty: give NAME=KIND:MODEL or KIND:MODEL")
     if model and kind in _WITHOUT_MODEL:
         raise InputError(f"{kind} takes no model: give {kind} instead of {rest!r}")
+    if kind is Kind.embedded_recall and model.endswith(".gguf"):
+        raise InputError(f"{rest!r}: a .gguf file has no {FILE}, and so no point recall: give a folder that has one")
     if kind is Kind.endpoint and not model:
         raise InputError("name the model that the server should run: --extractor endpoint:MODEL")
     url = endpoint if kind is Kind.endpoint else None

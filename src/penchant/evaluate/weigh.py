@@ -3,7 +3,8 @@
     python -m penchant.evaluate.weigh data/relevance/train*.jsonl
 
 Logistic regression on every message and conditional note of the profiles that the reader was not trained on, with the
-cosines of all-MiniLM-L6-v2 and without; for each, how well it does on profiles that it was not fitted on (two halves).
+cosines of all-MiniLM-L6-v2 and without; for each, how well it does on profiles that it was not fitted on (two halves):
+cross-entropy, and the expected calibration error over ten bins, with what it would be by chance.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from penchant.evaluate.calibration import Calibration, calibrate
 from penchant.evaluate.readers import Floats, load_embed, load_read
 from penchant.evaluate.regression import regress
 from penchant.evaluate.retrieval_sets import User, read_profiles
@@ -29,10 +31,14 @@ def fit(logits: Floats, cosines: Floats, applies: NDArray[np.bool_]) -> Weighing
     return Weighing(*regress(np.column_stack([logits, cosines]), applies).tolist())
 
 
-def entropy(weighing: Weighing, logits: Floats, cosines: Floats, applies: NDArray[np.bool_]) -> float:
-    """Return the mean cross-entropy, in nats."""
-    scores = weighing.of(logits, cosines)
+def entropy(scores: Floats, applies: NDArray[np.bool_]) -> float:
+    """Return the mean cross-entropy of scores (log-odds), in nats."""
     return float(np.logaddexp(0, -np.where(applies, scores, -scores)).mean())
+
+
+def calibration(scores: Floats, applies: NDArray[np.bool_]) -> Calibration:
+    """Return how far the probabilities that scores (log-odds) stand for are from the share of what applies."""
+    return calibrate((1 / (1 + np.exp(-scores))).tolist(), ["right" if each else "wrong" for each in applies])
 
 
 def measure(users: Sequence[User]) -> tuple[Floats, Floats, NDArray[np.bool_], NDArray[np.int64]]:
@@ -57,11 +63,15 @@ def main() -> None:
     logits, cosines, applies, owners = measure(users)
     for name, mine in (("WITH_MINILM", cosines), ("ALONE", np.zeros_like(cosines))):
         halves = [owners % 2 == half for half in (0, 1)]
-        apart = [
-            entropy(fit(logits[one], mine[one], applies[one]), logits[two], mine[two], applies[two])
-            for one, two in (halves, halves[::-1])
-        ]
-        print(f"{name} = {fit(logits, mine, applies)}  # cross-entropy on the other half: {np.mean(apart):.4f}")
+        scores = np.zeros_like(logits)
+        for one, two in (halves, halves[::-1]):
+            scores[two] = fit(logits[one], mine[one], applies[one]).of(logits[two], mine[two])
+        print(f"{name} = {fit(logits, mine, applies)}")
+        found = calibration(scores, applies)
+        print(
+            f"on the other half: cross-entropy {entropy(scores, applies):.4f},"
+            f" ECE {found.ece:.3f} (by chance {found.ece_by_chance:.3f})"
+        )
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from penchant.learn.base import Bonus, Candidates, Feedback
-from penchant.learn.state import dump, parse, text
+from penchant.learn.state import dump, parse
 
 SCALE = 5.0
 """Largest bonus, in units of s0 (natural logarithms)."""
@@ -38,6 +38,8 @@ LIMIT = 512
 """Pieces of evidence that are kept of a user, the last ones."""
 
 BECAUSE = 3
+
+_LAYOUT = {"cards": ("U", "p"), "situations": ("f", "pd"), "gains": ("f", "p"), "turns": ("U", "p")}
 
 
 @dataclass(frozen=True)
@@ -74,12 +76,13 @@ class EvidenceLearner:
     def bonus(self, state: bytes | None, candidates: Candidates) -> Bonus:
         """Return each card's shrunken mean gain in situations like this one."""
         count = len(candidates.ids)
-        kept = unpack(state)
+        kept = unpack(state, d=len(candidates.query))
         if kept is None or not count:
             return Bonus({"evidence": np.zeros(count)}, ((),) * count)
         likeness = kept.situations.astype(np.float64) @ candidates.query.astype(np.float64)
         weights = np.exp((np.minimum(likeness, 1) - 1) / self._width)
-        mine = kept.cards == np.array(candidates.ids)[:, None]
+        rows = {card: row for row, card in enumerate(candidates.ids)}
+        mine = np.array([rows.get(card, -1) for card in kept.cards.tolist()]) == np.arange(count)[:, None]
         parts = mine * weights * kept.gains
         total = self._scale * parts.sum(1) / (self._prior + (mine * weights).sum(1))
         order = np.argsort(-np.abs(parts), axis=1, kind="stable")[:, :BECAUSE]
@@ -94,7 +97,7 @@ class EvidenceLearner:
 
         Of a turn, a card has one piece of evidence: that it was wanted says more than a reward.
         """
-        kept = unpack(state)
+        kept = unpack(state, d=len(feedback.candidates.query))
         same = np.zeros(0, bool) if kept is None else kept.turns == feedback.turn
         judged = set() if kept is None else set(kept.cards[same].tolist())
         gains = dict.fromkeys(sorted(feedback.wanted), 1.0)
@@ -135,13 +138,18 @@ def pack(evidence: Evidence) -> bytes:
     )
 
 
-def unpack(state: bytes | None) -> Evidence | None:
-    """Return evidence from bytes; None if there is none."""
+def unpack(state: bytes | None, **sizes: int) -> Evidence | None:
+    """Return evidence from bytes, None if there is none; ``sizes``: as ``parse`` takes them.
+
+    Raises:
+        UnreadableError: the bytes are damaged, or another version's.
+    """
     if state is None:
         return None
-    kept = parse(state)
-    cards, turns = text(kept["cards"]), text(kept["turns"])
-    return Evidence(cards, kept["situations"].astype(np.float32), kept["gains"], turns) if len(cards) else None
+    kept = parse(state, _LAYOUT, **sizes)
+    if not len(kept["cards"]):
+        return None
+    return Evidence(kept["cards"], kept["situations"].astype(np.float32), kept["gains"], kept["turns"])
 
 
 def _part(evidence: Evidence, stay: NDArray[np.bool_]) -> Evidence:

@@ -11,6 +11,8 @@ from penchant.learn.space import ItemSpace
 from penchant.learn.state import dump, parse
 from penchant.learn.vectors import Rates, UserVectors, bonus, policy, update
 
+_LAYOUT = {"long": ("f", "d"), "short": ("f", "d"), "baseline": ("f", "1")}
+
 LOOK = 20
 """Ended sessions after which the memory may have grown enough for another item space."""
 
@@ -74,7 +76,10 @@ class PaperLearner:
 
 
 def _pack(user: UserVectors, space: ItemSpace) -> bytes:
-    """Return a user's vectors as bytes, in the coordinates of embeddings: they are true in every item space."""
+    """Return a user's vectors as bytes, in the coordinates of embeddings.
+
+    Any item space can read them; what does not lie in its span is lost there.
+    """
     lifted = {"long": space.lift(user.long), "short": space.lift(user.short)}
     return dump({**lifted, "baseline": np.array([user.baseline])}, {})
 
@@ -82,8 +87,6 @@ def _pack(user: UserVectors, space: ItemSpace) -> bytes:
 def _unpack(state: bytes | None, space: ItemSpace) -> UserVectors:
     if state is None:
         return UserVectors.zeros(len(space.rows))
-    kept = parse(state)
-    if kept["long"].shape != space.mean.shape:  # kept by another version, in the coordinates of a space that is gone
-        return UserVectors.zeros(len(space.rows))
+    kept = parse(state, _LAYOUT, d=len(space.mean))
     long, short = (space.rows @ kept[name] for name in ("long", "short"))
     return UserVectors(long, short, float(kept["baseline"][0]))

@@ -34,4 +34,8 @@ MIGRATIONS = (
         value BLOB NOT NULL
     ) STRICT, WITHOUT ROWID;
     """,
+    # the vectors table holds the vectors themselves, so that counting those of a model would read all of them
+    """
+    CREATE INDEX vectors_by_model ON vectors (model, user);
+    """,
 )

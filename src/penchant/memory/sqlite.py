@@ -18,7 +18,7 @@ from pydantic import ValidationError
 
 from penchant.errors import InputError, StoreError
 from penchant.memory.migrations import MIGRATIONS
-from penchant.memory.store import Changes, ConflictError, Snapshot, share_out
+from penchant.memory.store import Changes, ConflictError, Snapshot, check_user, share_out
 from penchant.types import Card
 
 APPLICATION = 0x50656E63
@@ -26,9 +26,6 @@ APPLICATION = 0x50656E63
 
 PATIENCE = 10.0
 """Seconds to wait for other writers."""
-
-USER_LIMIT = 512
-"""Most characters of a user's id."""
 
 
 class _Connection(sqlite3.Connection):
@@ -276,21 +273,6 @@ class SQLiteStore:
                         " delete again once it has ended"
                     )
                 time.sleep(0.01)
-
-
-def check_user(user: str) -> str:
-    """Return a user's id if it can be one.
-
-    Raises:
-        InputError: it is empty, too long, or holds a null character.
-    """
-    if not isinstance(user, str) or not user.strip():
-        raise InputError("user: give an id that is not empty")
-    if len(user) > USER_LIMIT:
-        raise InputError(f"user: this id has {len(user):,} characters, and at most {USER_LIMIT} are allowed")
-    if "\0" in user:
-        raise InputError("user: this id holds a null character, which is not allowed")
-    return user
 
 
 def _remedy(message: str) -> str:

@@ -14,8 +14,11 @@ from typing import Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from penchant.errors import StoreError
+from penchant.errors import InputError, StoreError
 from penchant.types import Card
+
+USER_LIMIT = 512
+"""Most characters of a user's id."""
 
 
 class ConflictError(StoreError):
@@ -81,8 +84,30 @@ def share_out(counts: Mapping[_Key, int], total: int) -> dict[_Key, int]:
     return {owner: count for owner, count in taken.items() if count}
 
 
+def check_user(user: str) -> str:
+    """Return a user's id if it can be one.
+
+    Raises:
+        InputError: it is empty, too long, or holds a null character or a lone surrogate.
+    """
+    if not isinstance(user, str) or not user.strip():
+        raise InputError("user: give an id that is not empty")
+    if len(user) > USER_LIMIT:
+        raise InputError(f"user: this id has {len(user):,} characters, and at most {USER_LIMIT} are allowed")
+    if "\0" in user:
+        raise InputError("user: this id holds a null character, which is not allowed")
+    try:
+        user.encode()
+    except UnicodeEncodeError as error:
+        raise InputError("user: this id holds a lone surrogate, which is no character: replace it") from error
+    return user
+
+
 class Store(Protocol):
-    """Keeps users' memories. Every method may be called from any thread, and raises StoreError if it cannot do it."""
+    """Keeps users' memories. Every method may be called from any thread, and raises StoreError if it cannot do it.
+
+    An id that no user can have (``check_user``) is an InputError.
+    """
 
     def version(self, user: str) -> int:
         """Return the version of a user's memory; it differs from every earlier one. 0: nothing is stored."""

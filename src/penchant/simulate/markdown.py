@@ -31,6 +31,12 @@ PICTURES = {
 PUBLISHED_NORM = 0.0033
 """The paper's mean |z_L| after 60 sessions."""
 
+PUBLISHED_RECALL = {"short": 0.667, "bullets": 0.833, "language": 1.0}
+"""The paper's Recall@k of the style personas in phase 2."""
+
+PUBLISHED_SPEARMAN = 0.27
+"""The paper's correlation of the style personas' vectors with the overlap of their wishes."""
+
 
 def render(report: Report) -> str:
     """Render a report; the plots are expected beside it."""
@@ -145,8 +151,9 @@ def _style(report: Report) -> Iterator[str]:
     yield (
         f"{style.personas} personas, {style.answers} answers each. Phase 2 only asks, phase 3 mixes in complaints. The"
         " extractor finds every wish here. The paper's phase 2, personalised against vanilla: satisfaction 0.950"
-        " against 0.725, too long 0.167 against 0.417, no bullets 0.000 against 0.500; recall short 0.667, bullets"
-        " 0.833, language 1.000."
+        " against 0.725, too long 0.167 against 0.417, no bullets 0.000 against 0.500; recall "
+        + ", ".join(f"{name} {value:.3f}" for name, value in PUBLISHED_RECALL.items())
+        + "."
     )
     yield ""
     titles = ("arm", "phase", "satisfaction", *VIOLATIONS, *(f"recall {name}" for name in STYLES))
@@ -154,9 +161,30 @@ def _style(report: Report) -> Iterator[str]:
     if style.spearman is not None:
         yield (
             f"Spearman's correlation of the paper's learned vectors (cos of z_L) with the overlap of wishes:"
-            f" {style.spearman:.3f} (p = {style.p_value:.3f}, as if pairs were independent; the paper reports 0.27)."
+            f" {style.spearman:.3f} (p = {style.p_value:.3f}, as if pairs were independent; the paper reports"
+            f" {PUBLISHED_SPEARMAN})."
         )
         yield ""
+    found = {row.arm: row for row in style.rows if row.phase == 2}
+    if {"vanilla", OURS} <= found.keys():
+        yield "In words, of phase 2:"
+        yield ""
+        yield from (f"- {text}" for text in style_notes(found["vanilla"], found[OURS]))
+        yield ""
+
+
+def style_notes(vanilla: StyleRow, ours: StyleRow) -> Iterator[str]:
+    """Say which of the paper's findings on style personas show here, too."""
+    better = [name for name in VIOLATIONS if ours.violations[name] < vanilla.violations[name]]
+    satisfied = "more" if ours.satisfaction > vanilla.satisfaction else "not more"
+    yield (
+        f"as in the paper, or not: {OURS} satisfies {satisfied} than vanilla ({ours.satisfaction:.3f} against"
+        f" {vanilla.satisfaction:.3f}), and violates less in {len(better)} of {len(VIOLATIONS)} ways."
+    )
+    for name in STYLES:
+        value = ours.recall[name]
+        if value is not None and value < PUBLISHED_RECALL[name]:
+            yield f"recall of {name} is lower than the paper's: {value:.3f} against {PUBLISHED_RECALL[name]:.3f}."
 
 
 def _style_cells(row: StyleRow) -> tuple[str, ...]:
@@ -193,6 +221,11 @@ def _reading(report: Report) -> Iterator[str]:
     )
     yield "- Users bring the same tasks again, in slightly other words: the slices part new tasks from old ones."
     yield "- Collab users have at most three rules, so that hardly anything has to be left out of a prompt."
+    most = max((row.metrics["timeout"].value or 0.0 for row in report.rows), default=0.0)
+    yield (
+        f"- At most {most:.1%} of an arm's sessions are given up: a rule that is enforced is followed at once, so that"
+        " timeouts tell hardly anything here."
+    )
     yield (
         f"- Intervals come from {RESAMPLES:,} resamples of users ({LEAST_USERS} users at least); Recall@J counts the"
         " rules that apply and that a conditional card says."

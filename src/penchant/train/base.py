@@ -59,6 +59,12 @@ def load_base(name: str, attn_implementation: str = "sdpa") -> tuple[Any, Any]:
     return model, tokenizer
 
 
+def hash_base(name: str) -> dict[str, str]:
+    """Return what the weights of a model that comes with Penchant hash to, by its name; nothing for another model."""
+    hashes = {SMOLLM2: EMBEDDED.base.sha256, SHIPPED: EMBEDDED.fingerprint}
+    return {name: hashes[name]} if name in hashes else {}
+
+
 def has_fast_bfloat16() -> bool:
     """Say whether bfloat16 is faster than float32 here; a CPU without AVX-512 takes 20 times as long."""
     return torch.cuda.is_available() or bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())

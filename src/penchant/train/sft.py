@@ -7,6 +7,7 @@ import logging
 import os
 import shutil
 import sys
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from transformers import PrinterCallback, ProgressCallback, Trainer, TrainerCall
 
 from penchant.errors import InputError, ModelError
 from penchant.models.fetch import sha256
-from penchant.train.base import has_fast_bfloat16, load_base
+from penchant.train.base import has_fast_bfloat16, hash_base, load_base
 from penchant.train.batches import GroupedSampler, collate_flat, collate_padded, select_answers
 from penchant.train.examples import make_dataset
 from penchant.train.log import CsvLog, Progress
@@ -28,6 +29,8 @@ from penchant.train.recipe import Recipe, read_recipe, write_recipe
 
 FINAL = "final"
 """The folder of a run that holds the trained model once it is done."""
+
+_DATA = "data.json"
 
 _log = logging.getLogger(__name__)
 
@@ -130,6 +133,12 @@ def newest_checkpoint(folder: Path) -> Path | None:
     return next((path for path in found if _is_whole(path)), None)
 
 
+def changed_since(folder: Path, hashes: Mapping[str, str]) -> list[str]:
+    """Return which of these hashes are other ones than the run in a folder noted when it began, if it did."""
+    before = json.loads((folder / _DATA).read_text(encoding="utf-8"))
+    return [name for name, digest in hashes.items() if before.get(name, digest) != digest]
+
+
 def _run(trainer: Trainer, folder: Path) -> Path:
     checkpoint = newest_checkpoint(folder)
     if checkpoint:
@@ -170,12 +179,12 @@ def _processes(recipe: Recipe) -> PartialState:
 
 
 def _claim(folder: Path, recipe: Recipe) -> None:
-    """Note the recipe and the hashes of its data in the run's folder; a run cannot go on under others."""
-    path, data = folder / "recipe.yaml", folder / "data.json"
+    """Note the recipe and the hashes of its data and base in the run's folder; a run cannot go on under others."""
+    path, data = folder / "recipe.yaml", folder / _DATA
     files = [*recipe.train, *([recipe.evaluation] if recipe.evaluation else [])]
     if missing := [file for file in files if not file.is_file()]:
         raise InputError(f"no such file: {missing[0]} (the recipe names it)")
-    hashes = {str(file): sha256(file) for file in files}
+    hashes = {str(file): sha256(file) for file in files} | hash_base(recipe.model)
     if path.exists():
         before, now = read_recipe(path).model_dump(mode="json"), recipe.model_dump(mode="json")
         changed = [key for key in now if now[key] != before[key]]
@@ -184,10 +193,7 @@ def _claim(folder: Path, recipe: Recipe) -> None:
             raise InputError(
                 f"{folder} holds a run with {key}: {before[key]}, not {now[key]}: use that recipe, or another folder"
             )
-        other = [
-            file for file, digest in json.loads(data.read_text(encoding="utf-8")).items() if hashes[file] != digest
-        ]
-        if other:
+        if other := changed_since(folder, hashes):
             raise InputError(f"{other[0]} has changed since the run in {folder} began: use another folder")
     elif folder.exists() and any(item != data for item in folder.iterdir()):
         raise InputError(f"{folder} is not empty and holds no run: give a new folder")

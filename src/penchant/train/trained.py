@@ -16,9 +16,9 @@ from penchant.errors import InputError, ModelError
 from penchant.extract.generator import MAX_ANSWER_TOKENS
 from penchant.extract.template import encode_messages
 from penchant.extract.window import build_messages
-from penchant.train.base import load_base
+from penchant.train.base import hash_base, load_base
 from penchant.train.recipe import Recipe, read_recipe
-from penchant.train.sft import FINAL, newest_checkpoint
+from penchant.train.sft import FINAL, changed_since, newest_checkpoint
 from penchant.types import LabelledWindow, Window
 
 
@@ -41,7 +41,7 @@ def load_trained(run: Path) -> Trained:
 
     Raises:
         InputError: it is no run, or nothing has been saved yet.
-        ModelError: the weights cannot be loaded.
+        ModelError: the weights cannot be loaded, or adapters are of a shipped model that has changed since.
     """
     folder = run if (run / "recipe.yaml").is_file() else run.parent
     if not (folder / "recipe.yaml").is_file():
@@ -51,6 +51,8 @@ def load_trained(run: Path) -> Trained:
     try:
         tokenizer = AutoTokenizer.from_pretrained(checkpoint)
         if recipe.method == "lora":
+            if changed_since(folder, hash_base(recipe.model)):
+                raise ModelError(f"{recipe.model} has changed since the run in {folder} began: train its adapters anew")
             base, _ = load_base(recipe.model)
             model = PeftModel.from_pretrained(base, checkpoint).merge_and_unload()
         else:

@@ -178,17 +178,21 @@ def main() -> None:
     args = parser.parse_args()
     windows = load_windows(args.mix, LabelledWindow)
     rows: dict[str, dict[str, float]] = {}
+    left_out: dict[str, str] = {}
     for name in tqdm(args.only, desc="runs", unit="run"):
-        folder = args.output / "".join(c if c.isalnum() else "-" for c in name).strip("-")
+        run = RUNS[name]
+        folder = args.output / "".join(c if c.isalnum() else "-" for c in f"{name} of {run.labelled}").strip("-")
         try:
-            rows[name] = execute(RUNS[name], windows, folder)
+            rows[name] = execute(run, windows, folder)
         except ModelError as error:
-            tqdm.write(f"{name}, left out: {error}")
+            left_out[name] = str(error)
             continue
         (args.output / "ablations.md").write_text("\n".join(table(rows)) + "\n", encoding="utf-8")
         if any(name.endswith(" labelled windows") for name in rows):
             draw(rows).savefig(args.output / "curve.png", dpi=120)
     print("\n".join(table(rows)))
+    if left_out:
+        raise SystemExit("\n".join(f"left out: {name}: {reason}" for name, reason in left_out.items()))
 
 
 if __name__ == "__main__":

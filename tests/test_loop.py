@@ -6,6 +6,7 @@ import asyncio
 import inspect
 import re
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -715,14 +716,16 @@ def test_a_user_is_deleted_at_once_however_much_is_to_be_read_for_others(path: P
         assert [len(loop.memory.cards(user)) for user in ("ann", "bob")] == [1, 0]
 
 
-def test_a_session_ends_without_waiting_for_what_others_wrote(path: Path) -> None:
+def test_a_session_ends_before_what_others_wrote_is_read(path: Path) -> None:
     with build(path) as loop:
-        gate, order = threading.Event(), list[str]()
+        begun, first, rest = threading.Event(), threading.Event(), threading.Event()
+        order = list[str]()
 
         def slow(turns: Sequence[Turn]) -> Extraction:
             order.append(turns[-1].content)
+            begun.set()
             if "Go" in turns[-1].content:
-                gate.wait(5)
+                (first if len(order) == 1 else rest).wait(5)  # so that the test fails, and does not hang
             return script(turns)
 
         loop._reading._extractor = ScriptedExtractor(slow)
@@ -734,14 +737,20 @@ def test_a_session_ends_without_waiting_for_what_others_wrote(path: Path) -> Non
             readings.append(loop.prepare("ann", "s1", chat).learned)
             loop.complete("ann", "s1", "ok")
             chat.append({"role": "assistant", "content": "ok"})
-        loop.end_session("ann", "s1")
+        begun.wait()
+        ending = threading.Thread(target=loop.end_session, args=("ann", "s1"))
+        ending.start()
+        while loop._reading._unread[0][0].user != "ann":
+            time.sleep(0.01)
+        first.set()
+        ending.join()
         assert [card.rule.action for card in loop.memory.cards("ann")] == ["use spaces"]
-        assert [reading.done() for reading in readings] == [False, False, True, True]
-        gate.set()
+        assert [reading.done() for reading in readings] == [True, False, True, True]
+        rest.set()
         loop.flush()
         assert [len(loop.memory.cards(user)) for user in ("bob", "cat")] == [1, 1]
-        assert [text for text in order if "use" in text] == [chat[0]["content"], chat[2]["content"]]
-        assert loop._reading._unread == {}
+        assert order == [go[0]["content"], chat[0]["content"], chat[2]["content"], go[0]["content"]]
+        assert not loop._reading._unread
 
 
 def test_a_session_ends_once_what_its_user_wrote_has_been_read(path: Path) -> None:

@@ -7,7 +7,7 @@ import re
 import threading
 from collections import deque
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -74,8 +74,11 @@ class _Found:
     ago: int
 
 
+_Waiting = tuple[Message, Future[Learned]]
+
+
 class Reading:
-    """Reads messages, those of a user one after the other; may be shared between threads.
+    """Reads messages, one after the other; may be shared between threads.
 
     Args:
         memory: keeps the cards.
@@ -92,9 +95,9 @@ class Reading:
         self._memory, self._extractor = memory, extractor
         self._learner, self._key, self._embedder, self._background = learner, key, embedder, background
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="penchant-read")
-        self._unread: dict[str, deque[tuple[Message, Future[Learned]]]] = {}  # by user, oldest first
-        self._busy: set[str] = set()  # users of whom a message is being read
-        self._turn = threading.Condition()
+        self._unread: deque[_Waiting] = deque()
+        self._now: _Waiting | None = None
+        self._lock = threading.Lock()
         self._closed = False
 
     def start(self, message: Message) -> Future[Learned]:
@@ -104,25 +107,27 @@ class Reading:
             done.set_result(self._read(message))
             return done
         done.add_done_callback(_report)
-        with self._turn:
-            self._unread.setdefault(message.user, deque()).append((message, done))
-        self._pool.submit(self._next, message.user)
+        with self._lock:
+            self._unread.append((message, done))
+        self._pool.submit(self._next)
         return done
 
     def flush(self, user: str | None = None) -> None:
-        """Wait until every message has been read, or every one of a user's.
-
-        What is left of a user's is read here and now: the messages of others that came before it can wait.
+        """Wait until every message has been read, or every one of a user's, which then come before those of others.
 
         Raises:
             InputError: it is closed.
         """
         self.check()
-        if user is not None:
-            while self._next(user):
-                pass
-        elif self._background:
+        if user is None:
             self._pool.submit(lambda: None).result()
+            return
+        with self._lock:
+            mine = [each for each in self._unread if each[0].user == user]
+            self._unread = deque([*mine, *(each for each in self._unread if each[0].user != user)])
+            if self._now and self._now[0].user == user:
+                mine.append(self._now)
+        wait([done for _, done in mine])
 
     def check(self) -> None:
         """Raise an InputError if it is closed."""
@@ -134,36 +139,17 @@ class Reading:
         self._closed = True
         self._pool.shutdown(wait=True)
 
-    def _next(self, user: str) -> bool:
-        """Read the oldest message of a user that is left, once no other of theirs is being read; say if there was one.
-
-        A message that waits has a call of its own to come in the pool.
-        """
-        with self._turn:
-            self._turn.wait_for(lambda: user not in self._busy)
-            if not (left := self._unread.get(user)):
-                return False
-            message, done = left.popleft()
-            if not left:
-                del self._unread[user]
-            self._busy.add(user)
+    def _next(self) -> None:
+        """Read the message whose turn it is; each that waits has a call of its own to come in the pool."""
+        with self._lock:
+            message, done = self._now = self._unread.popleft()
         try:
-            self._fulfil(message, done)
-        finally:
-            with self._turn:
-                self._busy.remove(user)
-                self._turn.notify_all()
-        return True
-
-    def _fulfil(self, message: Message, done: Future[Learned]) -> None:
-        if not done.set_running_or_notify_cancel():
-            return
-        try:
-            done.set_result(self._read(message))
-        except BaseException as error:  # an interrupt is passed on, whosever thread this is
+            if done.set_running_or_notify_cancel():
+                done.set_result(self._read(message))
+        except BaseException as error:
             done.set_exception(error)
-            if not isinstance(error, Exception):
-                raise
+        finally:
+            self._now = None
 
     def _read(self, message: Message) -> Learned:
         """Extract, and in one write store the rules and what they teach, and note that the message has been read."""

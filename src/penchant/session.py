@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import lru_cache
 from typing import Any, Literal, Protocol, TypeVar, get_args
 
 import numpy as np
@@ -140,7 +139,6 @@ def ended_of(cards: Cards, name: str) -> Exchange | None:
     return kept.last if kept else None
 
 
-@lru_cache(64)  # a turn reads its session several times
 def _read(kind: type[_Kept], value: bytes | None) -> _Kept | None:
     """Return a stored value; None: there is none, or another version wrote it, which must not stand in the way."""
     try:

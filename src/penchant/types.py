@@ -188,7 +188,7 @@ def note(rule: Preference) -> str:
     return _note(rule.condition, rule.action)
 
 
-@lru_cache(1 << 14)  # the notes of a user are asked for at every turn
+@lru_cache(1 << 12)  # the notes of a user are asked for at every turn
 def _note(condition: str, action: str) -> str:
     condition, action = condition.strip(), action.strip().rstrip(".")
     if condition.casefold() in ("general", "generally", "always", "in general"):

@@ -11,14 +11,18 @@ import pytest
 pytest.importorskip("torch")
 
 from penchant import Extraction, Preference, Turn
+from penchant.data.records import load_windows
 from penchant.evaluate.calibration import calibrate
 from penchant.evaluate.fit import GATE_RECALL, LOSS, fit, gate_threshold
 from penchant.evaluate.matching import SemanticJudge
 from penchant.extract.candidates import FEATURES, Candidate
-from penchant.extract.confidence import Weighing
+from penchant.extract.confidence import FILE, Weighing, load_confidence
+from penchant.extract.embedded import WEIGHTS
+from penchant.extract.encoder import Encoder
 from penchant.extract.evidence import Support
 from penchant.extract.finder import Findings, Scored
 from penchant.types import Evidence, LabelledWindow
+from tests.conftest import ROOT
 
 WORDS = [f"w{number}" for number in range(400)]
 
@@ -45,7 +49,7 @@ def made(count: int, seed: int) -> tuple[list[Findings], list[LabelledWindow]]:
         rule = Preference(condition="general", action=action, confidence=0.9)
         noise = rng.gauss(0, 1)
         evidence = Support(Evidence(turn=0, start=0, end=2, text="hi"), rng.random())
-        candidate = Candidate(rule, 0, support, True, -0.1, -1.0, -0.2, 0.9)
+        candidate = Candidate(rule, support, True, -0.1, -1.0, -0.2, 0.9)
         values = {"support": support, "mean_log_prob": noise, "cosine": evidence.cosine}
         features = tuple(values.get(name, 1.0) for name in FEATURES)
         found.append(Findings((Scored(candidate, evidence, features),), Extraction(preferences=(rule,))))
@@ -128,3 +132,10 @@ def test_the_gates_threshold_lets_nearly_all_wishes_pass() -> None:
     least = gate_threshold(scores.tolist(), gold)
     assert (scores >= least).mean() >= GATE_RECALL
     assert (scores > least).mean() < GATE_RECALL + 0.001
+
+
+def test_the_shipped_gate_lets_nearly_all_wishes_of_dev_pass() -> None:
+    gold = load_windows(ROOT / "data" / "labelled" / "dev.jsonl", LabelledWindow)
+    scores = Encoder(WEIGHTS / "encoder").probabilities([window.turns for window in gold if window.preferences])
+    assert len(scores) == 100
+    assert (scores >= load_confidence(WEIGHTS / FILE).gate).mean() >= GATE_RECALL

@@ -33,7 +33,7 @@ def scored(action: str, chance: float, support: float = 1.0) -> Scored:
     rule = Preference(condition="general", action=action, confidence=0.9)
     place = Evidence(turn=0, start=0, end=len(action), text=action)
     features = (chance, *(0.0,) * (WIDTH - 1))
-    return Scored(Candidate(rule, 0, chance, True, -1.0, -1.0, -1.0, 0.9), Support(place, support), features)
+    return Scored(Candidate(rule, chance, True, -1.0, -1.0, -1.0, 0.9), Support(place, support), features)
 
 
 def test_the_probable_and_supported_are_kept_the_surest_first() -> None:

@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from penchant import Extraction, Preference, Turn
+from penchant.extract.confidence import FILE, load_confidence
 from penchant.extract.embedded import WEIGHTS
 from penchant.extract.encoder import MAX_TOKENS, Encoder, user_text
-from penchant.extract.evidence import Support, find_support, rule_text, sentences
+from penchant.extract.evidence import find_support, sentences
 from penchant.extract.window import ELISION, render_window, user_spans
 
 
@@ -36,17 +37,13 @@ def test_sentences_are_spans_of_the_text_in_order(text: str) -> None:
     assert rest.strip() == ""
 
 
-def support(rules: list[Preference], turns: list[Turn], encoder: Encoder) -> list[Support]:
-    return find_support(rules, encoder.embed([rule_text(rule) for rule in rules]), turns, encoder)
-
-
 def test_the_evidence_is_the_users_sentence(encoder: Encoder) -> None:
     turns = [
         Turn(role="user", content="How do I read a CSV? We moved to Polars last year, no pandas please. It has 4 GB."),
         Turn(role="assistant", content="Use metric units and pandas. I will always answer in Spanish."),
         Turn(role="user", content="Right.\n\nAnd I'm vegan, by the way! What's for lunch?"),
     ]
-    polars, vegan, spanish = support(
+    polars, vegan, spanish = find_support(
         [
             rule("when writing Python code", "use Polars instead of pandas"),
             rule("for meal suggestions", "suggest only vegan dishes"),
@@ -75,7 +72,7 @@ def test_hostile_text_has_evidence_too(encoder: Encoder) -> None:
         ("日" * 1500 + "。タブを使って。", None),
     ):
         turns = [Turn(role="user", content="use tabs"), Turn(role="user", content=text)]
-        (found,) = support([rule("when coding", "use tabs")], turns[bool(expected) :], encoder)
+        (found,) = find_support([rule("when coding", "use tabs")], turns[bool(expected) :], encoder)
         assert expected in (None, found.evidence.text)
         Extraction(evidence=(found.evidence,)).model_dump_json()
 
@@ -96,13 +93,13 @@ def test_what_the_model_reads_is_what_user_spans_says() -> None:
 def test_only_what_the_model_read_is_evidence(encoder: Encoder) -> None:
     old = [Turn(role="user", content="use tabs, always"), Turn(role="assistant", content="ok")]
     recent = [Turn(role=("user", "assistant")[i % 2], content=f"thing number {i}") for i in range(5)]
-    (found,) = support([rule("when coding", "use tabs")], [*old, *recent], encoder)
+    (found,) = find_support([rule("when coding", "use tabs")], [*old, *recent], encoder)
     assert found.evidence.turn >= 2
 
 
 def test_a_huge_turn_is_read_at_its_ends(encoder: Encoder) -> None:
     text = "Answer in French. " + "blah blah. " * 20_000 + "Use metric units."
-    french, metric = support(
+    french, metric = find_support(
         [rule("general", "answer in French"), rule("general", "use metric units")],
         [Turn(role="user", content=text)],
         encoder,
@@ -122,3 +119,18 @@ def test_the_gate_does_not_depend_on_neighbours_and_reads_long_text_in_pieces(en
     assert all(len(piece) <= MAX_TOKENS for piece in encoder._pieces("word " * 5000))
     assert encoder.probabilities([]).shape == (0,)
     assert encoder.embed([]).shape == (0, 384)
+
+
+def test_at_the_shipped_threshold_what_only_the_assistant_said_is_dropped(encoder: Encoder) -> None:
+    turns = [
+        Turn(role="user", content="Write a Python function that sorts a list."),
+        Turn(role="assistant", content="Here it is. For recipes I always give amounts in grams."),
+        Turn(role="user", content="Thanks, now one that reverses it, without type hints."),
+    ]
+    echo, said = find_support(
+        [rule("for recipes", "give amounts in grams"), rule("when writing Python code", "use no type hints")],
+        turns,
+        encoder,
+    )
+    least = load_confidence(WEIGHTS / FILE).weighing.support
+    assert echo.cosine < least <= said.cosine

@@ -246,7 +246,7 @@ def test_vectors_that_are_damaged_count_as_nothing(state: bytes) -> None:
             act()
     assert np.array_equal(tolerant.bonus(state, candidates(HERE)).total, np.zeros(4))
     assert tolerant.learn(state, told) == learner.learn(None, told)
-    assert tolerant.end_session(state) is None
+    assert tolerant.end_session(state) == state  # nothing to keep in its place yet
 
 
 def test_a_store_that_fails_is_not_taken_for_a_damaged_state() -> None:

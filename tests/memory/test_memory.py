@@ -348,8 +348,7 @@ def test_several_rules_are_added_as_one_after_the_other(memory: Memory, store: S
 @pytest.mark.parametrize(
     ("chances", "condition", "outcome", "count"),
     [
-        ((0.3, 0.55, 0.15), "When  writing python code", "strengthened", 2),  # equal conditions: 0.8 is enough
-        ((0.3, 0.55, 0.15), "when writing code", "added", 1),  # others: 0.9
+        ((0.3, 0.55, 0.15), "when writing Python code", "added", 1),
         ((0.2, 0.75, 0.05), "when writing code", "strengthened", 2),  # rather a contrary wish, but not clearly
         ((0.1, 0.85, 0.05), "when writing code", "replaced", 1),
     ],
@@ -365,8 +364,8 @@ def test_how_sure_of_a_relation_merging_must_be(
 
 def test_the_shipped_judge_updates_and_keeps_apart(store: SQLiteStore) -> None:
     memory = Memory(store, WordEmbedder(), ReaderRelate(partial(PairReader().chances, "relation")))
-    wishes = ["use tabs", "use type hints", "use spaces, not tabs", "type hints are not needed any more"]
+    wishes = ["avoid bullet points", "use a friendly tone", "start with Hi", "bullet points are fine again"]
     for turn, action in enumerate(wishes):
-        memory.add("ann", rule(action), source(turn))
-    assert [card.rule.action for card in memory.cards("ann")] == wishes[2:]
+        memory.add("ann", rule(action, condition="when writing emails"), source(turn))
+    assert [card.rule.action for card in memory.cards("ann")] == [wishes[3], *wishes[1:3]]
     assert len(memory.history("ann", memory.cards("ann")[0].id)) == 2

@@ -11,7 +11,7 @@ from penchant.data.pairs import RELATIONS
 from penchant.evaluate.merging import PIPELINE, JudgedPair, MergingReport, RelationScores
 from penchant.evaluate.metrics import LEAST_WINDOWS, RESAMPLES
 from penchant.evaluate.pages import COLOURS, percent, plain, table, title_lines
-from penchant.memory.merge import LEAST_COSINE, SURE, SURE_OF_EQUALS
+from penchant.memory.merge import LEAST_COSINE, SURE
 
 PLOT = "thresholds.png"
 
@@ -92,8 +92,7 @@ def _confusions(report: MergingReport) -> Iterator[str]:
     yield "## What is taken for what"
     yield ""
     yield f"{PIPELINE} as it is used: the older rule is a card, and the newer one comes in. The reader is asked only if"
-    yield f"their cosine is at least {LEAST_COSINE:g} (below it: {unseen}), and counts from {SURE:g} on"
-    yield f"({SURE_OF_EQUALS:g} where the conditions are equal)."
+    yield f"their cosine is at least {LEAST_COSINE:g} (below it: {unseen}), and counts from {SURE:g} on."
     yield ""
     yield from _confusion(report.confusion)
     yield "The reader's likeliest relation, whatever its probability:"

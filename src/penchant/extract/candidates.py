@@ -46,8 +46,6 @@ class Candidate:
     """A rule, and what speaks for it but for the gate and the evidence."""
 
     rule: Preference
-    line: int
-    """Which line it takes the wording of."""
     support: float
     greedy: bool
     mean_log_prob: float
@@ -76,15 +74,14 @@ def merge(lines: Sequence[Line], vectors: NDArray[np.float32], answers: int) -> 
             likest.append(index)
         else:
             groups.append([index])
-    return [_candidate(group, [lines[i] for i in group], cosines[np.ix_(group, group)], answers) for group in groups]
+    return [_candidate([lines[i] for i in group], cosines[np.ix_(group, group)], answers) for group in groups]
 
 
-def _candidate(places: Sequence[int], lines: Sequence[Line], cosines: NDArray[np.float32], answers: int) -> Candidate:
+def _candidate(lines: Sequence[Line], cosines: NDArray[np.float32], answers: int) -> Candidate:
     chosen = 0 if lines[0].answer == 0 else int(np.argmax(cosines.sum(1)))
     best = max(lines, key=lambda line: np.mean(line.log_probs))
     return Candidate(
         rule=lines[chosen].rule,
-        line=places[chosen],
         support=len({line.answer for line in lines if line.answer}) / answers if answers else 1.0,
         greedy=any(line.answer == 0 for line in lines),
         mean_log_prob=float(np.mean(best.log_probs)),

@@ -1,9 +1,9 @@
 """A rule -> the words of the user that it rests on, found by alignment after decoding.
 
 What the model read of the user's turns is cut into sentences. Each is scored against the rule by the encoder's cosine
-and by the words, names and numbers that they share; the best one is the evidence. If even its cosine is too low, the
-rule is dropped: small models echo the assistant's words and examples. Shared words play no part in that, for a user who
-does not write English shares none with a rule.
+with the action (the condition is what all of the chat is about) and by the words, names and numbers that they share;
+the best one is the evidence. If even its cosine is too low, the rule is dropped: small models echo the assistant's
+words and examples. Shared words play no part in that, for a user who does not write English shares none with a rule.
 """
 
 from __future__ import annotations
@@ -42,16 +42,13 @@ class Support:
     cosine: float
 
 
-def find_support(
-    rules: Sequence[Preference], vectors: NDArray[np.float32], turns: Sequence[Turn], encoder: Encoder
-) -> list[Support]:
+def find_support(rules: Sequence[Preference], turns: Sequence[Turn], encoder: Encoder) -> list[Support]:
     """Find what each rule rests on, among the user's turns.
 
     Args:
         rules: of one window.
-        vectors: the encoder's vectors of their ``rule_text``, shape (rules, dimensions).
         turns: the window; the evidence's ``turn`` is an index into it.
-        encoder: embeds the sentences.
+        encoder: embeds the actions and the sentences.
 
     Raises:
         InputError: no user turn with any text.
@@ -64,7 +61,8 @@ def find_support(
         for start, end in sentences(turns[index].content[begin:stop])
     ]
     texts = [replace_surrogates(turns[index].content[start:end]) for index, start, end in places]
-    cosines = vectors @ encoder.embed(texts).T
+    vectors = encoder.embed([*(replace_surrogates(rule.action) for rule in rules), *texts])
+    cosines = vectors[: len(rules)] @ vectors[len(rules) :].T
     found = []
     for rule, best in enumerate((cosines + WORD_WEIGHT * _shared(rules, texts)).argmax(1).tolist()):
         index, start, end = places[best]

@@ -88,8 +88,7 @@ class Finder:
             directions = vectors[done : done + len(found)]
             done += len(found)
             candidates = merge(found, directions, samples)
-            rules = [candidate.rule for candidate in candidates]
-            supports = find_support(rules, directions[[candidate.line for candidate in candidates]], window, encoder)
+            supports = find_support([candidate.rule for candidate in candidates], window, encoder)
             scored = (
                 Scored(candidate, support, _features(candidate, gate, support))
                 for candidate, support in zip(candidates, supports, strict=True)

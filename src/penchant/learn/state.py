@@ -80,12 +80,12 @@ class Tolerant:
         return _or_nothing(lambda known: self._learner.bonus(known, candidates), state)
 
     def learn(self, state: bytes | None, feedback: Feedback) -> bytes | None:
-        """Return what is known after a reaction."""
-        return _or_nothing(lambda known: self._learner.learn(known, feedback), state)
+        """Return what is known after a reaction; what cannot be read stays until there is something to keep."""
+        return _or_nothing(lambda known: self._learner.learn(known, feedback), state) or state
 
     def end_session(self, state: bytes | None) -> bytes | None:
-        """Return what is known when a session has ended."""
-        return _or_nothing(self._learner.end_session, state)
+        """Return what is known when a session has ended; what cannot be read stays."""
+        return _or_nothing(self._learner.end_session, state) or state
 
     def forget(self, state: bytes | None, cards: frozenset[str]) -> bytes | None:
         """Return what is known without anything about cards that were deleted."""

@@ -31,9 +31,6 @@ LEAST_COSINE = 0.35
 SURE = 0.9
 """Least probability of "the same wish or a contrary one" that counts."""
 
-SURE_OF_EQUALS = 0.8
-"""The same for rules of equal conditions: of the pairs kept apart from the reader's training 96% are then right."""
-
 CONTRARY = 0.8
 """Least probability of a contrary wish, if it is the same or a contrary one: the same wish in other words is commoner,
 and losing what is known of it is worse than counting a contrary one with it."""
@@ -203,8 +200,7 @@ def _about(
         chances = relate(rule, [card.rule for card in near]).tolist() if near else []
         for card, (same, contradicts, _) in zip(near, chances, strict=True):
             chance = same + contradicts
-            least = SURE_OF_EQUALS if _fold(card.rule.condition) == _fold(rule.condition) else SURE
-            if same >= SURE if _heard(card, source) else chance >= least:
+            if (same if _heard(card, source) else chance) >= SURE:
                 found.setdefault(card.id, _About(card, chance, contradicts < CONTRARY * chance, same >= SURE))
 
     def order(each: _About) -> tuple[bool, bool, bool, bool, float]:

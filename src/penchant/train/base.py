@@ -61,7 +61,7 @@ def load_base(name: str, attn_implementation: str = "sdpa") -> tuple[Any, Any]:
 
 def hash_base(name: str) -> dict[str, str]:
     """Return what the weights of a model that comes with Penchant hash to, by its name; nothing for another model."""
-    hashes = {SMOLLM2: EMBEDDED.base.sha256, SHIPPED: EMBEDDED.fingerprint}
+    hashes = {SMOLLM2: EMBEDDED.base.sha256, SHIPPED: EMBEDDED.base.sha256 + EMBEDDED.difference_sha256}
     return {name: hashes[name]} if name in hashes else {}
 
 

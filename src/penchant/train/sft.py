@@ -135,7 +135,7 @@ def newest_checkpoint(folder: Path) -> Path | None:
 
 def changed_since(folder: Path, hashes: Mapping[str, str]) -> list[str]:
     """Return which of these hashes are other ones than the run in a folder noted when it began, if it did."""
-    before = json.loads((folder / _DATA).read_text(encoding="utf-8"))
+    before = json.loads((folder / _DATA).read_text(encoding="utf-8")) if hashes else {}
     return [name for name, digest in hashes.items() if before.get(name, digest) != digest]
 
 

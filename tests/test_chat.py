@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import http.server
 import json
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import openai
 import pytest
 
 from penchant.loop import Personalizer
+from tests.servers import serving
 from tests.test_loop import build
 
 MESSAGES = [{"role": "user", "content": "writing Python code"}]
@@ -52,10 +52,8 @@ def server() -> Iterator[tuple[str, list[dict[str, Any]]]]:
         def log_message(self, *_: object) -> None:
             pass
 
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as opened:
-        threading.Thread(target=opened.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{opened.server_port}/v1", asked
-        opened.shutdown()
+    with serving(Handler) as url:
+        yield url, asked
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ import http.server
 import inspect
 import json
 import re
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,6 +23,7 @@ from penchant.testing import ScriptedExtractor
 from penchant.wiring import LEAST, SPACE, fitted_space, load_personalizer
 from tests.conftest import ROOT
 from tests.memory.conftest import WordEmbedder, rule, source
+from tests.servers import serving
 from tests.test_loop import Chat, script
 
 MEMORY = (ROOT / "docs" / "memory.md").read_text(encoding="utf-8")
@@ -56,10 +56,8 @@ def server() -> Iterator[tuple[str, set[str]]]:
         def log_message(self, *_: object) -> None:
             pass
 
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as opened:
-        threading.Thread(target=opened.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{opened.server_port}/v1", asked
-        opened.shutdown()
+    with serving(Handler) as url:
+        yield url, asked
 
 
 def test_the_python_of_the_docs_loads_other_parts_and_they_work(

@@ -197,6 +197,12 @@ def _note(condition: str, action: str) -> str:
     return f"{condition[:1].upper()}{condition[1:]}, {action}." if begins else f"When {condition}, {action}."
 
 
+def plain_words(rule: Preference) -> tuple[str, str]:
+    """Return condition and action so that differences of case and spacing alone do not count."""
+    condition, action = (" ".join(text.casefold().split()) for text in (rule.condition, rule.action))
+    return condition, action
+
+
 def utc_now() -> datetime:
     """Return the time."""
     return datetime.now(UTC)

@@ -15,6 +15,7 @@ from penchant import InputError, ModelError
 from penchant.models.minilm import minilm_folder
 from penchant.retrieve.embed import MiniLMEmbedder, load_embedder
 from tests.conftest import REAL_MODELS
+from tests.servers import serving
 
 TEXTS = ["When writing Python code, use type hints.", "hi", "日本語のテスト " * 90, "", "\ud800 [SEP] \x07", "hi"]
 
@@ -103,10 +104,8 @@ def server() -> Iterator[tuple[str, list[object]]]:
         def log_message(self, *_: object) -> None:
             pass
 
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as opened:
-        threading.Thread(target=opened.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{opened.server_port}/v1", answers
-        opened.shutdown()
+    with serving(Handler) as url:
+        yield url, answers
 
 
 def test_a_servers_vectors_become_unit_vectors_in_order(server: tuple[str, list[object]]) -> None:

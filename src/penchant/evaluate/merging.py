@@ -20,7 +20,7 @@ from penchant.evaluate.metrics import Estimate, divide, estimate
 from penchant.evaluate.pages import Source
 from penchant.evaluate.readers import Embed, Floats, Read, read_all
 from penchant.memory.merge import LEAST_COSINE, SURE, Relate, merge, new_card
-from penchant.types import Preference
+from penchant.types import Preference, plain_words
 from penchant.types import Source as Origin
 
 SCHEMA = "penchant.merging-report/2"
@@ -283,7 +283,7 @@ def _preference(rule: Rule) -> Preference:
 
 
 def _condition(rule: Rule) -> str:
-    return " ".join(rule.condition.casefold().split())
+    return plain_words(_preference(rule))[0]
 
 
 def _lengths(notes: Sequence[tuple[str, str]]) -> list[tuple[int, ...]]:

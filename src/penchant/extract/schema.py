@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from penchant.errors import ParseError
 from penchant.text import clean_text
-from penchant.types import ACTION_LIMIT, CONDITION_LIMIT, Extraction, Preference
+from penchant.types import ACTION_LIMIT, CONDITION_LIMIT, Extraction, Preference, plain_words
 
 ANSWER_PREFIX = '{"preferences":'
 """How every canonical answer begins, and therefore nothing a model needs to write."""
@@ -148,7 +148,7 @@ def unique(preferences: Sequence[Preference]) -> tuple[Preference, ...]:
     """Drop rules that repeat an earlier one, up to case and spaces; the first one's confidence stays."""
     seen: dict[tuple[str, str], Preference] = {}
     for rule in preferences:
-        seen.setdefault((" ".join(rule.condition.casefold().split()), " ".join(rule.action.casefold().split())), rule)
+        seen.setdefault(plain_words(rule), rule)
     return tuple(seen.values())
 
 

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from penchant.memory.scope import is_global
-from penchant.types import SOURCE_LIMIT, Card, Preference, Source, note
+from penchant.types import SOURCE_LIMIT, Card, Preference, Source, note, plain_words
 
 NEIGHBOURS = 8
 """Most cards that a new rule is compared with."""
@@ -124,7 +124,7 @@ def merge(
     pinned = any(each.card.pinned for each in about)
     before = sum(each.card.count for each in others if each.same)
     history = [each.card.model_copy(update={"superseded_by": first.card.id}) for each in others]
-    keeps = first.surely and (first.card.edited or _says(first.card, rule))
+    keeps = first.surely and (first.card.edited or plain_words(first.card.rule) == plain_words(rule))
     if not keeps:
         history.append(first.card.model_copy(update={"id": new_id(), "superseded_by": first.card.id}))
     card = _strengthened(first.card, rule, source) if first.same else first.card
@@ -163,15 +163,6 @@ _last = 0
 _lock = threading.Lock()
 
 
-def _says(card: Card, rule: Preference) -> bool:
-    old = card.rule
-    return (_fold(old.condition), _fold(old.action)) == (_fold(rule.condition), _fold(rule.action))
-
-
-def _fold(text: str) -> str:
-    return " ".join(text.casefold().split())
-
-
 def _heard(card: Card, source: Source) -> bool:
     """Say whether a card was heard in this very turn; where no turn is known, in these very words."""
     return any(
@@ -193,7 +184,7 @@ def _about(
 
     Two rules of one message are two wishes, unless they are surely the same.
     """
-    found = {card.id: _About(card, 2.0, True, True) for card in cards if _says(card, rule)}
+    found = {card.id: _About(card, 2.0, True, True) for card in cards if plain_words(card.rule) == plain_words(rule)}
     if relate is not None and cards:
         cosines = vectors @ vector
         near = [cards[i] for i in np.argsort(-cosines, kind="stable")[:NEIGHBOURS] if cosines[i] >= LEAST_COSINE]

@@ -8,9 +8,13 @@ import pytest
 
 from penchant.data.pairs import (
     LABELS,
+    RELATIONS,
+    Choice,
     Profile,
     RatedExchange,
+    Rule,
     RulePair,
+    alternatives,
     corrections,
     reactions,
     relations,
@@ -61,6 +65,30 @@ def test_pairs_of_rules() -> None:
     flipped = sum(drawn[i].first == pair.new.note for i, pair in enumerate(pairs))
     assert 0.4 < flipped / len(pairs) < 0.6
     assert len(tests) >= 200
+
+
+def test_alternatives_exclude_each_other_and_nothing_else_does() -> None:
+    choices = load_entries(DATA / "merge" / "choices.jsonl", Choice)
+    assert len({choice.id for choice in choices}) == len(choices) > 200
+    notes = {p.note for each in load_entries(DATA / "merge" / "test.jsonl", RulePair) for p in (each.old, each.new)}
+    of: dict[str, set[tuple[str, int]]] = {}
+    for choice in choices:
+        for number, option in enumerate(choice.options):
+            assert len(set(option)) == len(option)
+            for words in option:
+                for condition in (*choice.conditions, *choice.elsewhere, "general"):
+                    of.setdefault(Rule(condition=condition, action=words).note, set()).add((choice.id, number))
+    drawn = list(alternatives(choices, random.Random(0)))
+    assert len(drawn) > 7 * len(choices)
+    for pair in drawn:
+        assert not {pair.first, pair.second} <= notes
+        first, second = (of.get(text, set()) for text in (pair.first, pair.second))
+        if RELATIONS[pair.target] == "same":
+            assert first & second
+            assert pair.first != pair.second
+        elif RELATIONS[pair.target] == "contradicts":
+            assert {(a, b) for a, n in first for b, m in second if a == b and n != m}
+    assert list(alternatives(choices, random.Random(0))) == drawn
 
 
 def test_reactions_and_their_labels() -> None:

@@ -182,7 +182,7 @@ def test_another_threshold_is_in_the_table(tmp_path: Path) -> None:
 
 
 def test_one_pair_makes_a_whole_report(tmp_path: Path) -> None:
-    report = build_report(describe("c", [], {}), load_pairs(make(tmp_path, RECORDS[0])), reader(READER), EMBED)
+    report = build_report(describe("c", [], {}), load_pairs(make(tmp_path, RECORDS[0])), reader(READER), EMBED, 0.9)
     assert REPORT.validate_json(REPORT.dump_json(report)) == report
     assert "nan" not in merging_pages.render(report)
     merging_pages.draw(report).savefig(tmp_path / "plot.png")

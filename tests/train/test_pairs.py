@@ -45,7 +45,7 @@ PAIRS = [
 def network() -> Network:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PENCHANT_HOME", str(REAL_MODELS.parent))
-        args = argparse.Namespace(seed=0, epochs=2, learning_rate=1e-4, batch_size=4)
+        args = argparse.Namespace(seed=0, epochs=2, learning_rate=1e-4, batch_size=4, start=None)
         return train(lambda _: PAIRS * 4, TOKENIZER, args)
 
 
@@ -72,6 +72,17 @@ def test_it_learns_what_it_is_shown(network: Network) -> None:
     assert logits[0, 0] > logits[1, 0]
     before = Network().encoder.get_input_embeddings().weight
     assert torch.equal(network.encoder.get_input_embeddings().weight, before)
+
+
+def test_a_further_course_starts_from_weights_that_are_there(network: Network, tmp_path: Path) -> None:
+    path = tmp_path / "pairs.gguf"
+    write_pair_weights(path, network.tensors(), dict.fromkeys(HEADS, 1.0))
+    further = Network(path).eval()
+    for task in ("relevance", "relation"):
+        batch = tensors(TOKENIZER, [pair for pair in PAIRS if pair.task == task])
+        with torch.no_grad():
+            expected, found = (each(task, batch).numpy() for each in (network, further))
+        assert found == pytest.approx(expected, abs=0.05 + 0.02 * float(np.abs(expected).max()))
 
 
 def test_weights_of_another_encoder_are_refused(network: Network, tmp_path: Path) -> None:

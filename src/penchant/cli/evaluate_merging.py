@@ -14,9 +14,13 @@ def merging(
     pairs: Annotated[Path, typer.Argument(help="Pairs of rules, such as data/merge/test.jsonl.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The folder of the report.")],
     threshold: Annotated[
-        float,
-        typer.Option(min=0.34, max=1, help="Least probability of the same matter, of the reader alone."),
-    ] = 0.9,
+        float | None,
+        typer.Option(
+            min=0.34,
+            max=1,
+            help="Least probability of the same matter, of the reader alone.  [default: that of merging]",
+        ),
+    ] = None,
     reader: Annotated[
         Path | None, typer.Option(metavar="FILE.gguf", help="Weights of the pair reader.  [default: the shipped ones]")
     ] = None,
@@ -30,13 +34,14 @@ def merging(
     """
     from penchant.evaluate import merging as measuring
     from penchant.evaluate import merging_pages, pages, readers
+    from penchant.memory.merge import SURE
 
     loaded = measuring.load_pairs(pairs)
     output.mkdir(parents=True, exist_ok=True)  # a folder that cannot be written should not come out at the end
     read, embed = readers.load_read("relation", reader), readers.load_embed(embedder)
     models = {"pair reader": str(reader or "as shipped"), "embedding model": embedder}
     source = pages.describe(shlex.join(["penchant", *sys.argv[1:]]), [pairs], models)
-    report = measuring.build_report(source, loaded, read, embed, threshold)
+    report = measuring.build_report(source, loaded, read, embed, threshold or SURE)
     pages.write_pages(
         output,
         measuring.REPORT.dump_json(report, indent=1),

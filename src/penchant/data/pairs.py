@@ -6,7 +6,7 @@ import random
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -18,6 +18,9 @@ RELATIONS = ("same", "contradicts", "unrelated")
 
 LABELS = ("constraint", "correction", "confusion", "praise", "progress", "neutral", "topic_shift")
 """What a user's reaction to an answer is (paper, section 6)."""
+
+GENERAL = 0.35
+"""Share of the pairs of a choice's rules that are general ones."""
 
 Task = Literal["relevance", "relation", "reaction"]
 
@@ -93,6 +96,24 @@ class RulePair(_Record):
     relation: Literal["same", "contradicts", "unrelated"]
 
 
+class Choice(_Record):
+    """A question of taste, to which a user has one answer at a time (data/merge/choices.jsonl).
+
+    Args:
+        id: its name.
+        domain: the choices of one domain are independent of each other.
+        conditions: wordings of one situation.
+        elsewhere: other situations, in which the same user may want another option.
+        options: they exclude each other; each in wordings that mean the same.
+    """
+
+    id: str
+    domain: str
+    conditions: tuple[str, ...] = Field(min_length=1)
+    elsewhere: tuple[str, ...] = Field(min_length=1)
+    options: tuple[Annotated[tuple[str, ...], Field(min_length=2)], ...] = Field(min_length=2)
+
+
 class RatedReaction(_Record):
     """What a user wrote next, how content that shows them to be, and what kind of reaction it is."""
 
@@ -159,6 +180,40 @@ def relations(pairs: Sequence[RulePair], wishes: Sequence[Wish], rng: random.Ran
         other = rng.choice([each for each in wishes if each.domain == wish.domain])
         if other.action != wish.action:
             yield Pair(wish_rule(wish).note, wish_rule(other).note, "relation", RELATIONS.index("unrelated"))
+
+
+def alternatives(choices: Sequence[Choice], rng: random.Random) -> Iterator[Pair]:
+    """Yield for each choice pairs of rules, of general ones or in a situation, in any order.
+
+    Three of two options (contradicts); two of two wordings of an option (same); one of two options in two situations,
+    and two with an option of another choice of the domain (unrelated).
+    """
+    for choice in choices:
+        for _ in range(3):
+            yield _situated(choice, _two_options(choice, rng), "contradicts", rng)
+        for _ in range(2):
+            yield _situated(choice, rng.sample(rng.choice(choice.options), 2), "same", rng)
+        yield _situated(choice, _two_options(choice, rng), "unrelated", rng, elsewhere=True)
+        others = [other for other in choices if other.domain == choice.domain and other != choice]
+        for other in rng.sample(others, min(2, len(others))):
+            actions = [rng.choice(rng.choice(each.options)) for each in (choice, other)]
+            yield _situated(choice, actions, "unrelated", rng)
+
+
+def _two_options(choice: Choice, rng: random.Random) -> list[str]:
+    return [rng.choice(option) for option in rng.sample(choice.options, 2)]
+
+
+def _situated(
+    choice: Choice, actions: Sequence[str], relation: str, rng: random.Random, elsewhere: bool = False
+) -> Pair:
+    """Return two actions as general rules or in the choice's situation; ``elsewhere``: the second in another one."""
+    conditions = [rng.choice(choice.conditions), rng.choice(choice.elsewhere if elsewhere else choice.conditions)]
+    if not elsewhere and rng.random() < GENERAL:
+        conditions = ["general", "general"]
+    notes = [Rule(condition=c, action=a).note for c, a in zip(conditions, actions, strict=True)]
+    rng.shuffle(notes)
+    return Pair(notes[0], notes[1], "relation", RELATIONS.index(relation))
 
 
 def wish_rule(wish: Wish) -> Rule:

@@ -19,7 +19,7 @@ from penchant.errors import InputError, first_fault
 from penchant.evaluate.metrics import Estimate, divide, estimate
 from penchant.evaluate.pages import Source
 from penchant.evaluate.readers import Embed, Floats, Read, read_all
-from penchant.memory.merge import LEAST_COSINE, SURE, Relate, merge, new_card
+from penchant.memory.merge import LEAST_COSINE, Relate, merge, new_card
 from penchant.types import Preference, plain_words
 from penchant.types import Source as Origin
 
@@ -131,7 +131,7 @@ def load_pairs(path: Path) -> list[RulePair]:
 
 
 def build_report(
-    source: Source, pairs: Sequence[RulePair], read: Read, embed: Embed, threshold: float = SURE
+    source: Source, pairs: Sequence[RulePair], read: Read, embed: Embed, threshold: float
 ) -> MergingReport:
     """Measure the reader and everything around it.
 
@@ -140,7 +140,7 @@ def build_report(
         pairs: with the relation they have.
         read: logits of ``RELATIONS`` for pairs of an older and a newer note.
         embed: gives notes the vectors that the memory keeps.
-        threshold: least probability of the same matter that counts, of the reader alone; merging has its own, ``SURE``.
+        threshold: least probability of the same matter that counts, of the reader alone; merging has its own.
     """
     notes = [(pair.old.note, pair.new.note) for pair in pairs]
     chances = read_all(read, notes, len(RELATIONS), "relations")

@@ -5,7 +5,10 @@
 all-MiniLM-L6-v2 with the word embeddings of the shipped encoder, which stay as they are, and a linear head for each
 task, in batches of one task each: binary cross-entropy of "this rule applies to this message", cross-entropy of what a
 newer rule is to an older one, and of what a reaction is. One in ``APART`` profiles, pairs of rules and exchanges is
-kept apart; the temperature of each head is chosen there. Written as GGUF with int8 matrices.
+kept apart; the temperature of each head is chosen there. Written as GGUF with int8 matrices. A further course, after
+pairs of rules have been added, starts from weights that are there and replays some of the rest:
+
+    python -m penchant.train.pairs data --output FILE --start FILE --share 0.25 --learning-rate 1e-4
 """
 
 from __future__ import annotations
@@ -28,11 +31,13 @@ from tqdm import tqdm
 from transformers import AutoModel
 
 from penchant.data.pairs import (
+    Choice,
     Pair,
     Profile,
     RatedExchange,
     RulePair,
     Task,
+    alternatives,
     corrections,
     is_apart,
     reactions,
@@ -41,6 +46,7 @@ from penchant.data.pairs import (
 )
 from penchant.data.records import load_windows
 from penchant.data.synthesis import Wish, load_entries
+from penchant.models.gguf import read_tensors
 from penchant.models.minilm import minilm_folder
 from penchant.models.pairs import HEADS, SYMMETRIC, encode_pairs, load_tokenizer, word_embeddings, write_pair_weights
 from penchant.train.base import has_fast_bfloat16
@@ -54,15 +60,22 @@ WISHES = 500
 
 
 class Network(nn.Module):
-    """The encoder with its heads, on the first token beside the mean of all tokens."""
+    """The encoder with its heads, on the first token beside the mean of all tokens.
 
-    def __init__(self) -> None:
+    Args:
+        start: weights to start from, as ``write_pair_weights`` wrote them; None: all-MiniLM-L6-v2 and random heads.
+    """
+
+    def __init__(self, start: Path | None = None) -> None:
         super().__init__()
         self.encoder = AutoModel.from_pretrained(minilm_folder(), add_pooling_layer=False)
         words = self.encoder.get_input_embeddings().weight.requires_grad_(False)
         words.copy_(torch.from_numpy(word_embeddings()))
         width = self.encoder.config.hidden_size
         self.heads = nn.ModuleDict({name: nn.Linear(2 * width, count) for name, count in HEADS.items()})
+        for name, tensor in ({} if start is None else read_tensors(start)).items():
+            part = self.heads if name.split(".")[0] in HEADS else self.encoder
+            part.get_parameter(name).detach().copy_(torch.from_numpy(tensor))
 
     def forward(self, task: Task, batch: dict[str, torch.Tensor]) -> torch.Tensor:
         """Return a head's logits, shape (rows, outputs)."""
@@ -83,7 +96,7 @@ def train(epoch: Callable[[random.Random], list[Pair]], tokenizer: Tokenizer, ar
     """Train on the pairs that ``epoch`` draws."""
     torch.manual_seed(args.seed)
     rng = random.Random(args.seed)
-    network = Network().train()
+    network = Network(args.start).train()
     epochs = [list(_batches(epoch(rng), args.batch_size, rng)) for _ in range(args.epochs)]
     steps = sum(map(len, epochs))
     optimiser = torch.optim.AdamW(
@@ -184,11 +197,16 @@ def main() -> None:
     parser.add_argument("--learning-rate", type=float, default=2e-4)
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--start", type=Path, help="pair reader's weights to start from (default: all-MiniLM-L6-v2)")
+    parser.add_argument(
+        "--share", type=float, default=1.0, help="share of an epoch's messages and reactions that is read (default: 1)"
+    )
     args = parser.parse_args()
     profiles = [
         each for path in sorted((args.data / "relevance").glob("train*")) for each in load_entries(path, Profile)
     ]
     rules = [each for path in sorted((args.data / "merge").glob("train*")) for each in load_entries(path, RulePair)]
+    choices = load_entries(args.data / "merge" / "choices.jsonl", Choice)
     wishes = load_entries(args.data / "labelled" / "wishes.jsonl", Wish)
     exchanges = [
         each
@@ -203,12 +221,16 @@ def main() -> None:
 
     def draw(rng: random.Random, apart: bool) -> list[Pair]:
         mine = [profile for profile in profiles if is_apart(profile.id) is apart]
-        return [
+        rest = [
             *relevance(mine, rng, 1000 if apart else NEGATIVES),
             *([] if apart else corrections(windows, rng)),
-            *relations([p for p in rules if is_apart(p.old.note) is apart], wishes, rng, 0 if apart else WISHES),
             *reactions([exchange for exchange in exchanges if is_apart(exchange.id) is apart]),
         ]
+        related = [
+            *relations([p for p in rules if is_apart(p.old.note) is apart], wishes, rng, 0 if apart else WISHES),
+            *alternatives([choice for choice in choices if is_apart(choice.id) is apart], rng),
+        ]
+        return [*related, *(rest if apart else rng.sample(rest, round(args.share * len(rest))))]
 
     tokenizer = load_tokenizer()
     network = train(lambda rng: draw(rng, apart=False), tokenizer, args)

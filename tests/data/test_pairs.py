@@ -16,6 +16,7 @@ from penchant.data.pairs import (
     RulePair,
     alternatives,
     corrections,
+    neighbours,
     reactions,
     relations,
     relevance,
@@ -89,6 +90,16 @@ def test_alternatives_exclude_each_other_and_nothing_else_does() -> None:
         elif RELATIONS[pair.target] == "contradicts":
             assert {(a, b) for a, n in first for b, m in second if a == b and n != m}
     assert list(alternatives(choices, random.Random(0))) == drawn
+
+
+def test_neighbours_are_rules_of_one_user_with_common_words() -> None:
+    drawn = list(neighbours(PROFILES, random.Random(0)))
+    users = [{rule.note for rule in profile.preferences} for profile in PROFILES]
+    assert len(drawn) == 12 * len(PROFILES)
+    assert {RELATIONS[pair.target] for pair in drawn} == {"unrelated"}
+    assert all(
+        pair.first != pair.second and any({pair.first, pair.second} <= notes for notes in users) for pair in drawn
+    )
 
 
 def test_reactions_and_their_labels() -> None:

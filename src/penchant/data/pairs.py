@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import random
+import re
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -21,6 +23,11 @@ LABELS = ("constraint", "correction", "confusion", "praise", "progress", "neutra
 
 GENERAL = 0.35
 """Share of the pairs of a choice's rules that are general ones."""
+
+NEIGHBOURS = 12
+"""Pairs of rules of one user that are drawn."""
+
+_WORD = re.compile(r"\w{4,}")
 
 Task = Literal["relevance", "relation", "reaction"]
 
@@ -198,6 +205,17 @@ def alternatives(choices: Sequence[Choice], rng: random.Random) -> Iterator[Pair
         for other in rng.sample(others, min(2, len(others))):
             actions = [rng.choice(rng.choice(each.options)) for each in (choice, other)]
             yield _situated(choice, actions, "unrelated", rng)
+
+
+def neighbours(profiles: Sequence[Profile], rng: random.Random) -> Iterator[Pair]:
+    """Yield rules of one user, which all hold side by side (unrelated): of each user, pairs with many common words."""
+    for profile in profiles:
+        words = [set(_WORD.findall(rule.note.casefold())) for rule in profile.preferences]
+        places = list(combinations(range(len(words)), 2))
+        places.sort(key=lambda two: (-len(words[two[0]] & words[two[1]]), rng.random()))
+        for two in rng.sample(places[: 3 * NEIGHBOURS], min(NEIGHBOURS, len(places))):
+            first, second = rng.sample([profile.preferences[place].note for place in two], 2)
+            yield Pair(first, second, "relation", RELATIONS.index("unrelated"))
 
 
 def _two_options(choice: Choice, rng: random.Random) -> list[str]:

@@ -40,6 +40,7 @@ from penchant.data.pairs import (
     alternatives,
     corrections,
     is_apart,
+    neighbours,
     reactions,
     relations,
     relevance,
@@ -229,6 +230,7 @@ def main() -> None:
         related = [
             *relations([p for p in rules if is_apart(p.old.note) is apart], wishes, rng, 0 if apart else WISHES),
             *alternatives([choice for choice in choices if is_apart(choice.id) is apart], rng),
+            *neighbours(mine, rng),
         ]
         return [*related, *(rest if apart else rng.sample(rest, round(args.share * len(rest))))]
 

@@ -348,8 +348,8 @@ def test_several_rules_are_added_as_one_after_the_other(memory: Memory, store: S
 @pytest.mark.parametrize(
     ("chances", "condition", "outcome", "count"),
     [
-        ((0.3, 0.55, 0.15), "when writing Python code", "added", 1),
-        ((0.2, 0.75, 0.05), "when writing code", "strengthened", 2),  # rather a contrary wish, but not clearly
+        ((0.3, 0.5, 0.2), "when writing Python code", "added", 1),
+        ((0.3, 0.65, 0.05), "when writing code", "strengthened", 2),  # rather a contrary wish, but not clearly
         ((0.1, 0.85, 0.05), "when writing code", "replaced", 1),
     ],
 )

@@ -72,13 +72,14 @@ def test_alternatives_exclude_each_other_and_nothing_else_does() -> None:
     choices = load_entries(DATA / "merge" / "choices.jsonl", Choice)
     assert len({choice.id for choice in choices}) == len(choices) > 200
     notes = {p.note for each in load_entries(DATA / "merge" / "test.jsonl", RulePair) for p in (each.old, each.new)}
-    of: dict[str, set[tuple[str, int]]] = {}
+    of: dict[str, set[tuple[str, str, int]]] = {}
     for choice in choices:
         for number, option in enumerate(choice.options):
             assert len(set(option)) == len(option)
             for words in option:
-                for condition in (*choice.conditions, *choice.elsewhere, "general"):
-                    of.setdefault(Rule(condition=condition, action=words).note, set()).add((choice.id, number))
+                places = {"general": "general"} | dict.fromkeys(choice.conditions, "here")
+                for condition, place in (places | {each: each for each in choice.elsewhere}).items():
+                    of.setdefault(Rule(condition=condition, action=words).note, set()).add((choice.id, place, number))
     drawn = list(alternatives(choices, random.Random(0)))
     assert len(drawn) > 7 * len(choices)
     for pair in drawn:
@@ -88,7 +89,9 @@ def test_alternatives_exclude_each_other_and_nothing_else_does() -> None:
             assert first & second
             assert pair.first != pair.second
         elif RELATIONS[pair.target] == "contradicts":
-            assert {(a, b) for a, n in first for b, m in second if a == b and n != m}
+            assert {(a, p) for a, p, n in first for b, q, m in second if (a, p) == (b, q) and n != m}
+        else:
+            assert not {(a, p) for a, p, _ in first for b, q, _ in second if (a, p) == (b, q)}
     assert list(alternatives(choices, random.Random(0))) == drawn
 
 

@@ -176,14 +176,10 @@ def corrections(windows: Sequence[LabelledWindow], rng: random.Random) -> Iterat
 def relations(pairs: Sequence[RulePair], wishes: Sequence[Wish], rng: random.Random, count: int) -> Iterator[Pair]:
     """Yield pairs of rules in either order, and ``count`` wishes with their contrary and another wish of the domain."""
     for pair in pairs:
-        notes = [pair.old.note, pair.new.note]
-        rng.shuffle(notes)
-        yield Pair(notes[0], notes[1], "relation", RELATIONS.index(pair.relation))
+        yield _related(pair.old, pair.new, pair.relation, rng)
     for wish in rng.sample(list(wishes), min(count, len(wishes))):
         contrary = Rule(condition=wish.condition, action=wish.opposite.action)
-        rules = [wish_rule(wish), contrary]
-        rng.shuffle(rules)
-        yield Pair(rules[0].note, rules[1].note, "relation", RELATIONS.index("contradicts"))
+        yield _related(wish_rule(wish), contrary, "contradicts", rng)
         other = rng.choice([each for each in wishes if each.domain == wish.domain])
         if other.action != wish.action:
             yield Pair(wish_rule(wish).note, wish_rule(other).note, "relation", RELATIONS.index("unrelated"))
@@ -213,9 +209,8 @@ def neighbours(profiles: Sequence[Profile], rng: random.Random) -> Iterator[Pair
         words = [set(_WORD.findall(rule.note.casefold())) for rule in profile.preferences]
         places = list(combinations(range(len(words)), 2))
         places.sort(key=lambda two: (-len(words[two[0]] & words[two[1]]), rng.random()))
-        for two in rng.sample(places[: 3 * NEIGHBOURS], min(NEIGHBOURS, len(places))):
-            first, second = rng.sample([profile.preferences[place].note for place in two], 2)
-            yield Pair(first, second, "relation", RELATIONS.index("unrelated"))
+        for first, second in rng.sample(places[: 3 * NEIGHBOURS], min(NEIGHBOURS, len(places))):
+            yield _related(profile.preferences[first], profile.preferences[second], "unrelated", rng)
 
 
 def _two_options(choice: Choice, rng: random.Random) -> list[str]:
@@ -229,7 +224,13 @@ def _situated(
     conditions = [rng.choice(choice.conditions), rng.choice(choice.elsewhere if elsewhere else choice.conditions)]
     if not elsewhere and rng.random() < GENERAL:
         conditions = ["general", "general"]
-    notes = [Rule(condition=c, action=a).note for c, a in zip(conditions, actions, strict=True)]
+    first, second = (Rule(condition=c, action=a) for c, a in zip(conditions, actions, strict=True))
+    return _related(first, second, relation, rng)
+
+
+def _related(first: Rule, second: Rule, relation: str, rng: random.Random) -> Pair:
+    """Return two rules in any order, and what they are to each other."""
+    notes = [first.note, second.note]
     rng.shuffle(notes)
     return Pair(notes[0], notes[1], "relation", RELATIONS.index(relation))
 

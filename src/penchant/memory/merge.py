@@ -2,8 +2,8 @@
 
 The last word counts: a rule about the same matter as a card, be it the same wish or its contrary, puts the card into
 its own words, and the old words become history. Whether both can be kept is what matters, and what a small local model
-(``Relate``) tells well; whether the wish is the same or a contrary one, which it hardly tells, decides only how often
-the wish counts as said. It is better to keep two cards of one wish than to lose a wish, so a relation counts from
+(``Relate``) tells well; whether the wish is the same or a contrary one, which it tells less well, decides only how
+often the wish counts as said. It is better to keep two cards of one wish than to lose a wish, so a relation counts from
 ``SURE`` on.
 """
 

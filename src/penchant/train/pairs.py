@@ -74,9 +74,10 @@ class Network(nn.Module):
         words.copy_(torch.from_numpy(word_embeddings()))
         width = self.encoder.config.hidden_size
         self.heads = nn.ModuleDict({name: nn.Linear(2 * width, count) for name, count in HEADS.items()})
-        for name, tensor in ({} if start is None else read_tensors(start)).items():
-            part = self.heads if name.split(".")[0] in HEADS else self.encoder
-            part.get_parameter(name).detach().copy_(torch.from_numpy(tensor))
+        if start is not None:
+            for name, tensor in read_tensors(start).items():
+                part = self.heads if name.split(".")[0] in HEADS else self.encoder
+                part.get_parameter(name).detach().copy_(torch.from_numpy(tensor))
 
     def forward(self, task: Task, batch: dict[str, torch.Tensor]) -> torch.Tensor:
         """Return a head's logits, shape (rows, outputs)."""

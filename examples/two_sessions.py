@@ -46,8 +46,8 @@ def main() -> None:
                     learned = prepared.learned.result().merged
                     for merged in learned:
                         print(f"    {merged.outcome}: {merged.card.note}")
-                    if not learned:
-                        print("    nothing learned")
+                    if not (learned or prepared.notes):
+                        print("    no note, nothing learned")
                     messages.append({"role": "assistant", "content": answer})
                     loop.complete("ann", session, answer)
                 loop.end_session("ann", session)

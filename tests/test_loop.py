@@ -330,7 +330,7 @@ def held(loop: Personalizer) -> threading.Event:
     gate = threading.Event()
 
     def slow(turns: Sequence[Turn]) -> Extraction:
-        gate.wait()
+        gate.wait(60)  # so that a test fails, and does not hang
         return script(turns)
 
     loop._reading._extractor = ScriptedExtractor(slow)
@@ -790,8 +790,8 @@ def test_a_reading_that_was_cancelled_or_failed_ends_no_other(path: Path) -> Non
             reading = loop.prepare("ann", f"s{number}", [{"role": "user", "content": text}]).learned
             assert number or reading.cancel()
         loop._reading._extractor = ScriptedExtractor(fail)
+        gate.set()  # Bob's message may be held by now, and the others come after it
         loop.end_session("ann", "s2")
-        gate.set()
         assert [card.rule.action for card in loop.memory.cards("ann")] == ["be short"]
 
 

@@ -109,6 +109,9 @@ def test_merging(command: Callable[..., Result]) -> None:
     assert names("out") == ["report.json", "report.md", "thresholds.png"]
     assert (read("out")["threshold"], read("out")["pairs"]) == (0.6, len(RECORDS))
     assert "| merge() |" in done.stdout
+    assert read("out")["losses"] is None
+    assert command("merging", "pairs", "-o", "out", "--profiles", "profiles", "--apart").exit_code == 0
+    assert read("out")["losses"]["users"] == sum(map(is_apart, NAMES))
 
 
 def test_rewards(command: Callable[..., Result]) -> None:

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penchant.data.pairs import RELATIONS, RulePair
+from penchant.data.pairs import RELATIONS, Profile, RulePair
 from penchant.errors import InputError
 from penchant.evaluate import merging_pages
 from penchant.evaluate.merging import (
@@ -106,7 +106,7 @@ def test_merging_itself_filters_by_cosine_and_by_its_own_threshold() -> None:
         pair("far", "contradicts", "use tabs", "zzz four", "at lunch"),
     ]
     notes = [(each.old.note, each.new.note) for each in pairs]
-    rows = [(0.0, 0.95, 0.05), (0.5, 0.41, 0.09), (0.84, 0.0, 0.16), (0.1, 0.81, 0.09), (0.0, 0.99, 0.01)]
+    rows = [(0.0, 0.95, 0.05), (0.5, 0.41, 0.09), (0.69, 0.0, 0.31), (0.1, 0.62, 0.28), (0.0, 0.99, 0.01)]
     chances = dict(zip(notes, map(np.array, rows), strict=True))
     old, new = EMBED([first for first, _ in notes]), EMBED([second for _, second in notes])
     assert merged(pairs, old, new, chances).tolist() == [SAME, SAME, UNRELATED, CONTRADICTS, UNRELATED]
@@ -186,6 +186,40 @@ def test_one_pair_makes_a_whole_report(tmp_path: Path) -> None:
     assert REPORT.validate_json(REPORT.dump_json(report)) == report
     assert "nan" not in merging_pages.render(report)
     merging_pages.draw(report).savefig(tmp_path / "plot.png")
+
+
+def holder(*actions: str) -> tuple[str, Profile]:
+    rules = [{"id": f"r{n}", "condition": "when coding", "action": action} for n, action in enumerate(actions)]
+    queries = [{"id": "q", "text": "a query", "relevant": []}]
+    found = {"id": "ann", "persona": "a person", "preferences": rules, "queries": queries}
+    return "profiles.jsonl:1", Profile.model_validate(found)
+
+
+def test_rules_that_all_hold_are_counted_when_merging_loses_them(tmp_path: Path) -> None:
+    """The third takes the place of both before it."""
+    ann = holder("use tabs so", "use blue tabs so", "use tabs yes", "zebra so")
+    pairs = load_pairs(make(tmp_path, *RECORDS))
+    report = build_report(describe("c", [], {}), pairs, reader(READER), EMBED, 0.9, [ann, holder("use tabs so")])
+    assert REPORT.validate_json(REPORT.dump_json(report)) == report
+    found = report.losses
+    assert found is not None
+    assert (found.users, found.rules) == (2, 5)
+    assert {(each.old, each.new) for each in found.lost} == {
+        ("When coding, use blue tabs so.", "When coding, use tabs yes."),
+        ("When coding, use tabs so.", "When coding, use tabs yes."),
+    }
+    assert [taken for least, taken in found.taken if least in (0.5, 0.95)] == [2, 2]
+    text = merging_pages.render(report)
+    assert "The 5 rules of 2 users, one after the other into an empty memory: 2 are lost" in text
+    quiet = build_report(describe("c", [], {}), pairs, reader(READER), EMBED, 0.9, [holder("use tabs so", "tabs so")])
+    assert quiet.losses is not None
+    assert quiet.losses.lost == ()
+
+
+def test_a_user_s_rule_that_no_memory_could_hold_is_named() -> None:
+    pairs = [RulePair.model_validate(RECORDS[0])]
+    with pytest.raises(InputError, match=r"profiles\.jsonl:1: preferences: action: "):
+        build_report(describe("c", [], {}), pairs, reader(READER), EMBED, 0.9, [holder("long " * 60)])
 
 
 @pytest.mark.parametrize(

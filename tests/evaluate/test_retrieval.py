@@ -262,7 +262,7 @@ def test_profiles_become_users(tmp_path: Path) -> None:
     assert [user.id for user in found.users] == ["ann", "bob"]
     assert found.users[0].notes == ("When writing Python code, use tabs.", "When all recipes, no nuts.")
     assert [query.relevant for query in found.users[0].queries] == [(0,), (0, 1), (), ()]
-    assert "2 of 2 profiles" in found.remarks[0]
+    assert "2 profiles" in found.remarks[0]
     assert found.remarks[1].startswith("2 of their 4 conditional rules skip retrieval")  # "all recipes"
 
 

@@ -348,7 +348,9 @@ def test_several_rules_are_added_as_one_after_the_other(memory: Memory, store: S
 @pytest.mark.parametrize(
     ("chances", "condition", "outcome", "count"),
     [
-        ((0.3, 0.5, 0.2), "when writing Python code", "added", 1),
+        ((0.2, 0.6, 0.2), "when writing code", "added", 1),
+        ((0.2, 0.6, 0.2), "When writing  Python code", "replaced", 1),  # under the same condition, less is enough
+        ((0.3, 0.38, 0.32), "when writing Python code", "added", 1),
         ((0.3, 0.65, 0.05), "when writing code", "strengthened", 2),  # rather a contrary wish, but not clearly
         ((0.1, 0.85, 0.05), "when writing code", "replaced", 1),
     ],
@@ -369,3 +371,11 @@ def test_the_shipped_judge_updates_and_keeps_apart(store: SQLiteStore) -> None:
         memory.add("ann", rule(action, condition="when writing emails"), source(turn))
     assert [card.rule.action for card in memory.cards("ann")] == [wishes[3], *wishes[1:3]]
     assert len(memory.history("ann", memory.cards("ann")[0].id)) == 2
+
+
+@pytest.mark.parametrize("condition", ["general", "when coding", "when writing Python code"])
+def test_the_shipped_judge_lets_spaces_take_the_place_of_tabs(store: SQLiteStore, condition: str) -> None:
+    memory = Memory(store, WordEmbedder(), ReaderRelate(partial(PairReader().chances, "relation")))
+    for turn, action in enumerate(["use tabs", "use type hints", "use spaces"]):
+        memory.add("ann", rule(action, condition=condition), source(turn))
+    assert {card.rule.action for card in memory.cards("ann")} == {"use spaces", "use type hints"}

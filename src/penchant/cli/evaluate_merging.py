@@ -13,6 +13,16 @@ import typer
 def merging(
     pairs: Annotated[Path, typer.Argument(help="Pairs of rules, such as data/merge/test.jsonl.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The folder of the report.")],
+    profiles: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Users whose rules all hold, such as data/relevance/train.jsonl: how many of them does merging lose? "
+            "Give it once for each file."
+        ),
+    ] = None,
+    apart: Annotated[
+        bool, typer.Option("--apart", help="Only the profiles that the pair reader was not trained on.")
+    ] = False,
     threshold: Annotated[
         float | None,
         typer.Option(
@@ -33,19 +43,24 @@ def merging(
     Compared are the pair reader, the memory's merging as a whole, and guesses by words, cosine, conditions and lengths.
     """
     from penchant.evaluate import merging as measuring
-    from penchant.evaluate import merging_pages, pages, readers
+    from penchant.evaluate import merging_pages, pages, readers, retrieval_sets
     from penchant.memory.merge import SURE
 
     loaded = measuring.load_pairs(pairs)
+    users = retrieval_sets.load_profiles(profiles, apart) if profiles else []
     output.mkdir(parents=True, exist_ok=True)  # a folder that cannot be written should not come out at the end
     read, embed = readers.load_read("relation", reader), readers.load_embed(embedder)
     models = {"pair reader": str(reader or "as shipped"), "embedding model": embedder}
-    source = pages.describe(shlex.join(["penchant", *sys.argv[1:]]), [pairs], models)
-    report = measuring.build_report(source, loaded, read, embed, threshold or SURE)
+    source = pages.describe(shlex.join(["penchant", *sys.argv[1:]]), [pairs, *(profiles or ())], models)
+    report = measuring.build_report(source, loaded, read, embed, threshold or SURE, users)
     pages.write_pages(
         output,
         measuring.REPORT.dump_json(report, indent=1),
         merging_pages.render(report),
         {merging_pages.PLOT: merging_pages.draw(report)},
     )
-    typer.echo("\n".join([*merging_pages.headline(report), f"report: {output / 'report.md'}"]))
+    typer.echo(
+        "\n".join(
+            [*merging_pages.headline(report), *merging_pages.side_by_side(report), f"report: {output / 'report.md'}"]
+        )
+    )

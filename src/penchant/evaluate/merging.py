@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 
 from penchant.data.entries import load_records
-from penchant.data.pairs import RELATIONS, Rule, RulePair
+from penchant.data.pairs import RELATIONS, Profile, Rule, RulePair
 from penchant.errors import InputError, first_fault
+from penchant.evaluate.merging_losses import Losses, count_losses
 from penchant.evaluate.metrics import Estimate, divide, estimate
 from penchant.evaluate.pages import Source
 from penchant.evaluate.readers import Embed, Floats, Read, read_all
@@ -23,7 +24,7 @@ from penchant.memory.merge import LEAST_COSINE, Relate, merge, new_card
 from penchant.types import Preference, plain_words
 from penchant.types import Source as Origin
 
-SCHEMA = "penchant.merging-report/2"
+SCHEMA = "penchant.merging-report/3"
 """Names what ``report.json`` holds; the number rises when a field changes its meaning or goes."""
 
 THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.97, 0.99)
@@ -96,6 +97,7 @@ class MergingReport:
     """Everything; rows of the confusion matrices are gold, columns are said, in the order of ``RELATIONS``.
 
     ``unseen`` counts the pairs of each relation that are too unlike, by cosine, for the reader to be asked.
+    ``losses``: of users whose rules all hold; None: no users were given.
     """
 
     schema: str
@@ -108,6 +110,7 @@ class MergingReport:
     confusion_likeliest: tuple[tuple[int, ...], ...]
     unseen: tuple[int, int, int]
     judged: tuple[JudgedPair, ...]
+    losses: Losses | None
 
 
 REPORT = TypeAdapter(MergingReport)
@@ -131,7 +134,12 @@ def load_pairs(path: Path) -> list[RulePair]:
 
 
 def build_report(
-    source: Source, pairs: Sequence[RulePair], read: Read, embed: Embed, threshold: float
+    source: Source,
+    pairs: Sequence[RulePair],
+    read: Read,
+    embed: Embed,
+    threshold: float,
+    profiles: Sequence[tuple[str, Profile]] = (),
 ) -> MergingReport:
     """Measure the reader and everything around it.
 
@@ -141,6 +149,7 @@ def build_report(
         read: logits of ``RELATIONS`` for pairs of an older and a newer note.
         embed: gives notes the vectors that the memory keeps.
         threshold: least probability of the same matter that counts, of the reader alone; merging has its own.
+        profiles: users whose rules all hold, and the place where each is from.
     """
     notes = [(pair.old.note, pair.new.note) for pair in pairs]
     chances = read_all(read, notes, len(RELATIONS), "relations")
@@ -170,6 +179,7 @@ def build_report(
         confusion(gold, chances.argmax(1)),
         (unseen[SAME], unseen[CONTRADICTS], unseen[UNRELATED]),
         tuple(_judged(pairs, said, chances, cosines)),
+        count_losses(profiles, read, embed, least) if profiles else None,
     )
 
 

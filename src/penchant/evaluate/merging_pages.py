@@ -11,11 +11,12 @@ from penchant.data.pairs import RELATIONS
 from penchant.evaluate.merging import PIPELINE, JudgedPair, MergingReport, RelationScores
 from penchant.evaluate.metrics import LEAST_WINDOWS, RESAMPLES
 from penchant.evaluate.pages import COLOURS, percent, plain, table, title_lines
-from penchant.memory.merge import LEAST_COSINE, SURE
+from penchant.memory.merge import LEAST_COSINE, SURE, SURE_AT_ONE
 
 PLOT = "thresholds.png"
 
 _MISTAKES = 5
+_LOST = 20
 _COLUMNS = ("same matter: precision", "recall", "same: precision", "recall", "contradicts: precision", "recall")
 
 
@@ -27,6 +28,7 @@ def render(report: MergingReport) -> str:
         _thresholds(report),
         _confusions(report),
         _mistakes(report.judged),
+        side_by_side(report),
         _reading(),
     )
     return "\n".join([line for part in parts for line in part] + [""])
@@ -92,7 +94,8 @@ def _confusions(report: MergingReport) -> Iterator[str]:
     yield "## What is taken for what"
     yield ""
     yield f"{PIPELINE} as it is used: the older rule is a card, and the newer one comes in. The reader is asked only if"
-    yield f"their cosine is at least {LEAST_COSINE:g} (below it: {unseen}), and counts from {SURE:g} on."
+    yield f"their cosine is at least {LEAST_COSINE:g} (below it: {unseen}), and counts from {SURE:g} on; under the same"
+    yield f"condition from {SURE_AT_ONE:g} on."
     yield ""
     yield from _confusion(report.confusion)
     yield "The reader's likeliest relation, whatever its probability:"
@@ -128,6 +131,27 @@ def _mistakes(judged: Sequence[JudgedPair]) -> Iterator[str]:
                 for pair in shown
             ]
             yield from table(("pair", "older", "newer", *(f"P({name})" for name in RELATIONS), "cosine"), rows)
+
+
+def side_by_side(report: MergingReport) -> Iterator[str]:
+    """Yield the lines about rules that all hold; none if no users were given."""
+    found = report.losses
+    if not found:
+        return
+    yield "## Rules of one user that all hold"
+    yield ""
+    lost = f"{len(found.lost)} are lost ({len(found.lost) / found.rules:.1%})"
+    yield f"The {found.rules} rules of {found.users} users, one after the other into an empty memory: {lost}, because a"
+    yield "newer one is taken for the same matter."
+    yield ""
+    rows = [
+        (f"**{least:g}**" if least == report.threshold else f"{least:g}", str(taken), f"{taken / found.users:.2f}")
+        for least, taken in found.taken
+    ]
+    close = f"of {found.close} close pairs, taken for the same matter"
+    yield from table(("the reader alone: probability ≥", close, "a user"), rows)
+    shown = [(plain(each.user), plain(each.old), plain(each.new)) for each in found.lost[:_LOST]]
+    yield from table(("user", "lost", "to"), shown)
 
 
 def _reading() -> Iterator[str]:

@@ -61,8 +61,8 @@ class _Topic(BaseModel):
 _TOPICS: TypeAdapter[tuple[_Topic, ...]] = TypeAdapter(Annotated[tuple[_Topic, ...], Field(min_length=1)])
 
 
-def read_profiles(paths: Sequence[Path], apart: bool) -> QuerySet:
-    """Read relevance profiles (data/relevance); the notes are the conditional rules, which retrieval is about.
+def load_profiles(paths: Sequence[Path], apart: bool) -> list[tuple[str, Profile]]:
+    """Read relevance profiles (data/relevance), with the place where each is from.
 
     Args:
         paths: JSON Lines.
@@ -75,12 +75,26 @@ def read_profiles(paths: Sequence[Path], apart: bool) -> QuerySet:
     chosen = [(place, profile) for place, profile in every if is_apart(profile.id) or not apart]
     if not chosen:
         raise InputError(f"none of the {len(every)} profiles is kept apart: leave out --apart")
+    return chosen
+
+
+def read_profiles(paths: Sequence[Path], apart: bool) -> QuerySet:
+    """Take relevance profiles for users; the notes are the conditional rules, which retrieval is about.
+
+    Args:
+        paths: JSON Lines.
+        apart: only the profiles that the training of the pair reader keeps apart.
+
+    Raises:
+        InputError: a file cannot be used, see ``load_profiles``, or a user has nothing to retrieve.
+    """
+    chosen = load_profiles(paths, apart)
     users = tuple(_user(place, profile) for place, profile in chosen)
     rules = [rule for _, profile in chosen for rule in profile.preferences if rule.condition != "general"]
     shown = sum(is_global(rule.condition) for rule in rules)
     which = "kept apart from training" if apart else "those that the pair reader was trained on included"
     remarks = (
-        f"{len(users)} of {len(every)} profiles, {which}.",
+        f"{len(users)} profiles, {which}.",
         f"{shown} of their {len(rules)} conditional rules skip retrieval in use, for the memory takes their condition "
         "for a general one; they are searched here like the others.",
     )

@@ -3,8 +3,8 @@
 The last word counts: a rule about the same matter as a card, be it the same wish or its contrary, puts the card into
 its own words, and the old words become history. Whether both can be kept is what matters, and what a small local model
 (``Relate``) tells well; whether the wish is the same or a contrary one, which it tells less well, decides only how
-often the wish counts as said. It is better to keep two cards of one wish than to lose a wish, so a relation counts from
-``SURE`` on.
+often the wish counts as said. It is better to keep two cards of one wish than to lose a wish, so a relation counts only
+where it is probable, under two conditions from ``SURE`` on.
 """
 
 from __future__ import annotations
@@ -29,8 +29,13 @@ LEAST_COSINE = 0.35
 """Cards less like the new rule have nothing to do with it."""
 
 SURE = 0.85
-"""Least probability of "the same wish or a contrary one" that counts: from it on 95% or more of the pairs kept apart
-from training are (97% of those of rules, 95% of those of choices)."""
+"""Least probability of "the same wish or a contrary one" that counts, under two conditions."""
+
+SURE_AT_ONE = 0.7
+"""The same, where both rules have the same condition: there, two wishes that can both be kept are rarer.
+
+Of the pairs of rules kept apart from training that count by these probabilities, 99% are about the same matter.
+"""
 
 CONTRARY = 0.7
 """Least probability of a contrary wish, if it is the same or a contrary one: the same wish in other words is commoner,
@@ -192,7 +197,7 @@ def _about(
         chances = relate(rule, [card.rule for card in near]).tolist() if near else []
         for card, (same, contradicts, _) in zip(near, chances, strict=True):
             chance = same + contradicts
-            if (same if _heard(card, source) else chance) >= SURE:
+            if same >= SURE if _heard(card, source) else chance >= _least(card.rule, rule):
                 found.setdefault(card.id, _About(card, chance, contradicts < CONTRARY * chance, same >= SURE))
 
     def order(each: _About) -> tuple[bool, bool, bool, bool, float]:
@@ -200,6 +205,11 @@ def _about(
         return edited and each.surely, each.chance > 1, each.same, edited, each.chance
 
     return sorted(found.values(), key=order, reverse=True)
+
+
+def _least(old: Preference, new: Preference) -> float:
+    """Return the least probability that two rules are about the same matter that counts."""
+    return SURE_AT_ONE if plain_words(old)[0] == plain_words(new)[0] else SURE
 
 
 def _strengthened(card: Card, rule: Preference, source: Source) -> Card:

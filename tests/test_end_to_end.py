@@ -251,6 +251,19 @@ def test_every_command_and_option_of_the_docs_exists() -> None:
         assert f"penchant {name}" in README
 
 
+def test_every_script_and_option_of_the_docs_exists() -> None:
+    pages = [*ROOT.glob("docs/*.md"), ROOT / "README.md", ROOT / "data" / "README.md", *ROOT.glob("src/**/README.md")]
+    text = "\n".join(page.read_text(encoding="utf-8").replace("\\\n", " ") for page in pages)
+    named = re.findall(r"python (?:-m (penchant[\w.]+)|((?:benchmarks|data)/\w+\.py))([^`\n]*)", text)
+    assert {module for module, _, _ in named} >= {"penchant.train.pairs", "penchant.evaluate.fit"}
+    for module, script, rest in named:
+        path = ROOT / (script or f"src/{module.replace('.', '/')}.py")
+        assert path.is_file(), path
+        source = path.read_text(encoding="utf-8")
+        for option in re.findall(r"--[a-z-]+", rest.split("#")[0]):
+            assert f'"{option}"' in source, f"{path.name} has no {option}"
+
+
 def test_the_docs_set_only_keys_that_recipes_have() -> None:
     from penchant.train.recipe import Recipe
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import random
 import shutil
 import signal
 import sqlite3
@@ -151,6 +152,28 @@ def test_nothing_of_a_deleted_user_or_card_is_left_in_the_files(store: SQLiteSto
     memory.delete("bob", gone.id)
     assert [marker for marker in markers if marker in content(store.path)] == []
     assert kept.id.encode() in content(store.path)
+
+
+def test_moving_rows_between_pages_leaves_no_copies_of_deleted_users(store: SQLiteStore) -> None:
+    rng = random.Random(1)
+    marks: dict[str, list[bytes]] = {}
+    versions: dict[str, int] = {}
+    for step in range(700):
+        user = f"user {rng.randrange(40)}"
+        if user in marks and rng.random() < 0.12:
+            store.delete_user(user)
+            left = content(store.path)
+            assert [mark for mark in marks.pop(user) if mark in left] == []
+            del versions[user]
+            continue
+        mark = f"MARK{step:06x}{rng.getrandbits(40):010x}"
+        said = source(0, text=mark * rng.choice([1, 2, 30, 300]))
+        card = new_card(user, rule(f"{mark} " * rng.randint(1, 10)), said)
+        vector = np.frombuffer((mark * 100)[:1536].encode(), "<f4")
+        values = {rng.choice("abcd"): (mark * rng.choice([1, 20, 500])).encode()}
+        changes = Changes(cards=[card], vectors={card.id: vector}, model="m", values=values)
+        versions[user] = store.write(user, versions.get(user, 0), changes)
+        marks.setdefault(user, []).append(mark.encode())
 
 
 def content(path: Path) -> bytes:
@@ -418,3 +441,52 @@ def test_a_forked_process_opens_its_own_connection(store: SQLiteStore) -> None:
             os._exit(status)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     assert len(store.read("ann", "words").cards) == 2
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+def test_what_a_forked_process_wrote_stays_though_its_parent_closes_first(store: SQLiteStore) -> None:
+    """SQLite takes what the parent has open for the child's own, and the log would go with the parent's last one."""
+    memory = Memory(store, WordEmbedder())
+    memory.add("ann", rule("use tabs"), source(0))
+    (mine, parents), (theirs, childs) = os.pipe(), os.pipe()
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            memory.add("bob", rule("use 0"), source(0))
+            os.write(childs, b"x")
+            os.read(mine, 1)
+            for turn in range(1, 20):
+                memory.add("bob", rule(f"use {turn}"), source(turn))
+            status = 0
+        finally:
+            os._exit(status)  # without closing anything, as a process that is killed
+    os.read(theirs, 1)
+    store.close()
+    other = Memory(SQLiteStore(store.path), WordEmbedder())
+    other.add("cyd", rule("use a"), source(0))
+    os.write(parents, b"x")
+    for turn in range(20):
+        other.add("cyd", rule(f"use {turn} more"), source(turn))
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    kept = SQLiteStore(store.path)
+    assert [len(kept.read(user, "words").cards) for user in ("ann", "bob", "cyd")] == [1, 20, 21]
+
+
+def test_a_store_that_a_newer_penchant_has_migrated_meanwhile_is_not_written(store: SQLiteStore) -> None:
+    memory = Memory(store, WordEmbedder())
+    memory.add("ann", rule("use tabs"), source(0))
+    newer = sqlite3.connect(store.path, isolation_level=None)
+    newer.execute(f"PRAGMA user_version = {len(MIGRATIONS) + 1}")
+    newer.close()
+    for change in (lambda: memory.add("ann", rule("be brief"), source(1)), lambda: memory.delete_user("ann")):
+        with pytest.raises(StoreError, match="newer Penchant"):
+            change()
+    assert len(memory.cards("ann")) == 1
+
+
+@pytest.mark.skipif(os.name == "nt", reason="modes are of POSIX")
+def test_nobody_else_may_read_a_new_memory(store: SQLiteStore) -> None:
+    Memory(store, WordEmbedder()).add("ann", rule("use tabs"), source(0))
+    assert {file.stat().st_mode & 0o777 for file in store.path.parent.iterdir()} == {0o600}
+    assert store.path.parent.stat().st_mode & 0o777 == 0o700

@@ -1,4 +1,4 @@
-"""The store in one SQLite file: write-ahead log, foreign keys, ordered migrations, deleted bytes overwritten."""
+"""The store in one SQLite file: write-ahead log, foreign keys, ordered migrations, and deleted bytes gone for good."""
 
 from __future__ import annotations
 
@@ -39,7 +39,8 @@ class _Connection(sqlite3.Connection):
 class SQLiteStore:
     """A store in one file; may be shared between threads, and the file between processes.
 
-    What ``write`` has written survives the process, whatever ends it; a power cut may take the last writes, whole.
+    What ``write`` has written survives the process, whatever ends it; a power cut may take the last writes, whole. A
+    forked process opens connections of its own.
 
     Args:
         path: the file; it and its folder are made on first use.
@@ -53,11 +54,13 @@ class SQLiteStore:
         self._local = threading.local()
         self._opened: weakref.WeakSet[_Connection] = weakref.WeakSet()  # those of threads that have ended are closed
         self._lock = threading.Lock()
-        self._process = os.getpid()
+        _stores.add(self)
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)  # it holds users' words: nobody else reads them
         except OSError as error:
             raise StoreError(f"{path.parent}: cannot make this folder ({error.strerror})") from error
+        with suppress(OSError):  # one that is there keeps its mode, and SQLite says what is wrong with a path
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
         with self._translate():
             self._migrate(self._connection())
 
@@ -84,13 +87,16 @@ class SQLiteStore:
         try:
             cards = tuple(Card.model_validate_json(body) for (body,) in bodies)
         except ValidationError as error:
-            raise StoreError(f"{self.path}: a card of this user cannot be read: restore the file") from error
+            raise StoreError(
+                f"{self.path}: a card of this user cannot be read: upgrade if a newer Penchant wrote it, else restore"
+                " the file"
+            ) from error
         return Snapshot(version, cards, {card: np.frombuffer(blob, "<f4") for card, blob in vectors}, dict(values))
 
     def write(self, user: str, version: int, changes: Changes) -> int:
         """Change a user's memory, all or nothing, and return its new version."""
         check_user(user)
-        with self._translate(), self._transaction("IMMEDIATE") as connection:
+        with self._translate(), self._writing() as connection:
             found = connection.execute("SELECT key, version FROM users WHERE id = ?", (user,)).fetchone()
             if (found[1] if found else 0) != version:
                 raise ConflictError("another writer was faster: read again")
@@ -134,7 +140,7 @@ class SQLiteStore:
     def delete_user(self, user: str) -> bool:
         """Delete all that is stored of a user, beyond recovery from the file; say whether there was anything."""
         check_user(user)
-        with self._translate(), self._transaction("IMMEDIATE") as connection:
+        with self._translate(), self._writing() as connection:
             there = connection.execute("DELETE FROM users WHERE id = ?", (user,)).rowcount > 0
             connection.execute("DELETE FROM shared_values WHERE NOT EXISTS (SELECT 1 FROM users)")
         self.forget()
@@ -180,7 +186,7 @@ class SQLiteStore:
 
     def share(self, name: str, value: bytes, before: bytes | None) -> bool:
         """Keep a value that belongs to no user, if it still is ``before``; say whether it was."""
-        with self._translate(), self._transaction("IMMEDIATE") as connection:
+        with self._translate(), self._writing() as connection:
             row = connection.execute("SELECT value FROM shared_values WHERE name = ?", (name,)).fetchone()
             if (row[0] if row else None) != before:
                 return False
@@ -196,9 +202,7 @@ class SQLiteStore:
             connection.close()
 
     def _connection(self) -> sqlite3.Connection:
-        """Return this thread's connection; a forked process opens its own."""
-        if self._process != os.getpid():
-            self._local, self._opened, self._process = threading.local(), weakref.WeakSet(), os.getpid()
+        """Return this thread's connection."""
         found: _Connection | None = getattr(self._local, "connection", None)
         if found is None:
             found = sqlite3.connect(
@@ -223,6 +227,33 @@ class SQLiteStore:
             if connection.in_transaction:  # a full disk may have rolled back already
                 connection.execute("ROLLBACK")
             raise
+
+    @contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        """Write to the tables as this version knows them: another process may have migrated them meanwhile."""
+        with self._transaction("IMMEDIATE") as connection:
+            self._refuse_newer(connection)
+            yield connection
+
+    def _refuse_newer(self, connection: sqlite3.Connection) -> int:
+        """Return the version of the tables, which must not be newer than this program."""
+        version: int = connection.execute("PRAGMA user_version").fetchone()[0]
+        if version > len(MIGRATIONS):
+            raise StoreError(
+                f"{self.path} was written by a newer Penchant (version {version} of the tables, this one knows"
+                f" {len(MIGRATIONS)}): upgrade with pip install -U penchant"
+            )
+        return version
+
+    def _forked(self) -> None:
+        """Let go of the parent's connections: while they are open, SQLite takes its locks for this process's own."""
+        inherited = list(self._opened)
+        self._local, self._opened, self._lock = threading.local(), weakref.WeakSet(), threading.Lock()
+        for connection in inherited:
+            if connection.in_transaction:  # of another thread of the parent's: to close it would undo its changes
+                _busy.append(connection)
+            else:
+                connection.close()
 
     @contextmanager
     def _translate(self) -> Iterator[None]:
@@ -250,12 +281,7 @@ class SQLiteStore:
         if connection.execute("PRAGMA user_version").fetchone()[0] == len(MIGRATIONS):
             return
         with self._transaction("IMMEDIATE"):  # one process migrates, the others find it done
-            version = connection.execute("PRAGMA user_version").fetchone()[0]
-            if version > len(MIGRATIONS):
-                raise StoreError(
-                    f"{self.path} was written by a newer Penchant (version {version} of the tables, this one knows"
-                    f" {len(MIGRATIONS)}): upgrade with pip install -U penchant"
-                )
+            version = self._refuse_newer(connection)
             for number, script in enumerate(MIGRATIONS[version:], version + 1):
                 for statement in filter(str.strip, script.split(";")):
                     connection.execute(statement)
@@ -263,16 +289,35 @@ class SQLiteStore:
             connection.execute(f"PRAGMA application_id = {APPLICATION}")
 
     def forget(self) -> None:
-        """Move the write-ahead log into the file and empty it: it still holds what was deleted."""
+        """Rebuild the file and empty the write-ahead log: both still hold what was deleted.
+
+        SQLite overwrites what it deletes, but not the copies that moving rows between pages has left. It takes about as
+        long as copying the file, and as much room again.
+        """
         until = time.monotonic() + PATIENCE
-        with self._translate():
-            while self._connection().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
-                if time.monotonic() > until:
-                    raise StoreError(
-                        f"{self.path}: deleted, but a reader keeps the log in use, so that the bytes are still there:"
-                        " delete again once it has ended"
-                    )
-                time.sleep(0.01)
+        try:
+            with self._translate():
+                self._connection().execute("VACUUM")
+                while self._connection().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
+                    if time.monotonic() > until:
+                        raise StoreError(f"{self.path}: a reader keeps the log in use")
+                    time.sleep(0.01)
+        except StoreError as error:
+            raise StoreError(f"deleted, but the bytes are still there, so delete again: {error}") from error
+
+
+_stores: weakref.WeakSet[SQLiteStore] = weakref.WeakSet()
+_busy: list[_Connection] = []
+"""Connections that the parent was writing with when this process was forked; they must not be closed here."""
+
+
+def _forked() -> None:
+    for store in list(_stores):
+        store._forked()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_forked)
 
 
 def _remedy(message: str) -> str:

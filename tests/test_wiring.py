@@ -7,13 +7,16 @@ import inspect
 import json
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from penchant import InputError, Personalizer, Settings
+from penchant import InputError, ModelError, Personalizer, Settings
 from penchant.learn.paper import PaperLearner
+from penchant.learn.reward import Exchange as Rated
+from penchant.learn.reward import JudgeReward, Reward
 from penchant.learn.space import fit_space
 from penchant.memory.merge import new_card
 from penchant.memory.sqlite import SQLiteStore
@@ -83,6 +86,56 @@ def test_the_python_of_the_docs_loads_other_parts_and_they_work(
         assert "paper:bge-m3" in loop.memory.read("ann").snapshot.values
     assert asked == {"qwen3-8b", "bge-m3", "gpt-4o-mini"}
     assert (tmp_path / "memory.db").exists()
+
+
+@pytest.mark.parametrize(
+    ("verdict", "value", "gate"),
+    [
+        ('{"label": "praise", "confidence": 0.9}', 0.8, 0.9),
+        ('<think>{"label": "correction"} or so</think> {"label": "Praise", "confidence": 0.7}', 0.8, 0.7),
+        ('{"label": "praise", "confidence": 0.59}', 0.0, 0.0),
+        ('{"label": "topic shift", "confidence": 0.9}', 0.0, 0.0),
+    ],
+)
+def test_the_judge_s_verdict_is_read(verdict: str, value: float, gate: float) -> None:
+    with judging(verdict) as judge:
+        assert judge.estimate(RATED) == Reward(value, gate)
+
+
+@pytest.mark.parametrize(
+    "verdict",
+    [
+        "",
+        "I cannot say.",
+        '{"label": "bliss", "confidence": 0.9}',
+        '{"label": "praise"}',
+        '{"label": "praise", "confidence": 7}',
+    ],
+)
+def test_a_verdict_that_is_none_is_an_error(verdict: str) -> None:
+    with judging(verdict) as judge, pytest.raises(ModelError, match="no verdict from the judge"):
+        judge.estimate(RATED)
+
+
+RATED = Rated("Sort a list.", "sorted(x)", "Thanks!", 0.5)
+
+
+@contextmanager
+def judging(verdict: str) -> Iterator[JudgeReward]:
+    """Return a judge whose model answers so."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = {"choices": [{"message": {"role": "assistant", "content": verdict}}]}
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(json.dumps({"model": "m", "object": "list", **body}).encode())
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with serving(Handler) as url:
+        yield JudgeReward("m", url)
 
 
 def test_a_cross_encoder_in_a_folder_ranks_the_notes(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import openai
+from pydantic import TypeAdapter, ValidationError
 
 from penchant.chat import astream, stream
 from penchant.consider import consider, consider_all
@@ -25,7 +26,7 @@ from penchant.learn.reward import Exchange as Rated
 from penchant.learn.reward import Reward, RewardModel, heuristic_gate
 from penchant.learn.state import Tolerant
 from penchant.memory.memory import Cards, Memory
-from penchant.memory.store import Changes
+from penchant.memory.store import Changes, check_id
 from penchant.prompt import notes_block, transcript_block, with_block
 from penchant.reading import LIFE, Message, Reading
 from penchant.retrieve.search import Retriever
@@ -54,6 +55,7 @@ SUMMARY = "summary"
 SAID = "said"
 """Names of what the modes ``reflection`` and ``contextual`` keep of a user."""
 
+_SAID_TYPE = TypeAdapter(tuple[tuple[str, str], ...])
 _log = logging.getLogger(__name__)
 
 
@@ -126,12 +128,15 @@ class Personalizer:
         Args:
             user: whose.
             session: its name; what is learned outlives it.
-            messages: the chat so far, as the chat model takes them; the last one is the user's.
+            messages: the whole chat so far, as the chat model takes them; the last one is the user's. The same chat
+                once more is taken for a second try, not for a new message.
 
         Raises:
-            InputError: the messages cannot be read, the last one is not the user's, or the personalizer is closed.
+            InputError: the messages cannot be read, the last one is not the user's, no session can be called so, or the
+                personalizer is closed.
         """
         self._reading.check()
+        check_id(session, "session")
         turns = [turn for _, turn in numbered_turns(messages)]
         if turns[-1].role != "user":
             raise InputError("messages: the last one must be the user's")
@@ -263,9 +268,9 @@ class Personalizer:
             new: dict[str, bytes | None] = {SESSION + session: None, **ended(values, session, state.last)}
             new[self._key] = self._learner.end_session(self._known(cards))
             if self.settings.mode == "contextual":
-                new[SAID] = json.dumps([*json.loads(values.get(SAID, b"[]")), *state.said]).encode()
+                new[SAID] = _SAID_TYPE.dump_json((*_said(values), *state.said))
             if summarise and state.said:
-                new[SUMMARY] = summarise(values.get(SUMMARY, b"").decode(), state.said).encode()
+                new[SUMMARY] = summarise(_summary(values), state.said).encode()
             return Changes(values=new), None
 
         self.memory.change(user, decide)
@@ -353,7 +358,13 @@ class Personalizer:
     ) -> tuple[float | None, bytes | None]:
         """Return the reward that a message gives the last answer, and what the learner knows then."""
         state, last = self._known(cards), before.last
-        if last is None or not last.answer or last.rated or self.settings.mode != "vars" or not self._is_ours(last):
+        if (
+            last is None
+            or not last.answer
+            or last.rated
+            or self.settings.mode != "vars"
+            or not self._is_ours(last, cards)
+        ):
             return None, state
         candidates, chosen = last.candidates(cards)
         reaction = self._retriever.embed(ask)
@@ -370,7 +381,7 @@ class Personalizer:
     def _learn(
         self, state: bytes | None, exchange: Exchange, name: str, cards: Cards, reward: float, gate: float
     ) -> bytes | None:
-        if not self._is_ours(exchange):
+        if not self._is_ours(exchange, cards):
             return state
         candidates, chosen = exchange.candidates(cards)
         return self._learner.learn(state, Feedback(candidates, chosen, reward, gate, frozenset(), name))
@@ -379,9 +390,10 @@ class Personalizer:
         """Return what the learner knows of a user."""
         return cards.snapshot.values.get(self._key)
 
-    def _is_ours(self, exchange: Exchange) -> bool:
+    def _is_ours(self, exchange: Exchange, cards: Cards) -> bool:
         """Say whether cards were ranked for a message, by the embedding model that is used now."""
-        return exchange.embedder == self._retriever.embedder
+        name = self._retriever.embedder
+        return exchange.embedder == name and exchange.embedding(name, cards.dimensions()) is not None
 
     def _consider(self, turn: int, ask: str, cards: Cards, state: bytes | None) -> Exchange:
         if self.settings.mode == "all-memory":
@@ -394,9 +406,9 @@ class Personalizer:
     def _block(self, exchange: Exchange, cards: Cards) -> str:
         values = cards.snapshot.values
         if self.settings.mode == "contextual":
-            return transcript_block(json.loads(values.get(SAID, b"[]")))
+            return transcript_block(_said(values))
         if self.settings.mode == "reflection":
-            return notes_block(values.get(SUMMARY, b"").decode().splitlines())
+            return notes_block(_summary(values).splitlines())
         return notes_block(item.note for item in exchange.considered if item.shown)
 
 
@@ -404,6 +416,20 @@ def why(memory: Memory, user: str, session: str) -> Exchange | None:
     """Return the last message of a session, what was considered for it and why; None: nothing is kept of it."""
     cards = memory.read(user)
     return session_of(cards, session).last or ended_of(cards, session)
+
+
+def _said(values: Mapping[str, bytes]) -> tuple[tuple[str, str], ...]:
+    """Return what was said in earlier sessions; nothing, if it cannot be read."""
+    try:
+        return _SAID_TYPE.validate_json(values.get(SAID, b"[]"))
+    except ValidationError:
+        _log.warning("what was said in earlier sessions cannot be read; it counts as nothing")
+        return ()
+
+
+def _summary(values: Mapping[str, bytes]) -> str:
+    """Return the summary of the sessions; of a damaged one what can be read."""
+    return values.get(SUMMARY, b"").decode(errors="replace")
 
 
 def _hash(turns: Sequence[Turn]) -> str:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 import threading
+import weakref
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -19,7 +21,7 @@ from penchant.learn.base import Candidates, Feedback, Learner
 from penchant.memory.memory import Cards, Memory
 from penchant.memory.merge import Merged
 from penchant.memory.store import Changes
-from penchant.session import SESSION, Exchange, Learned, Session, session_of, turn_name, unpack
+from penchant.session import SESSION, Exchange, Learned, Session, session_of, turn_name
 from penchant.text import clean_text, replace_surrogates
 from penchant.types import Extraction, Preference, Source, Turn, utc_now
 
@@ -80,6 +82,8 @@ _Waiting = tuple[Message, Future[Learned]]
 class Reading:
     """Reads messages, one after the other; may be shared between threads.
 
+    A forked process reads what comes in it; what waited at the fork is read by its parent.
+
     Args:
         memory: keeps the cards.
         extractor: reads.
@@ -94,22 +98,32 @@ class Reading:
     ) -> None:
         self._memory, self._extractor = memory, extractor
         self._learner, self._key, self._embedder, self._background = learner, key, embedder, background
+        self._closed = False
+        self.begin()
+        _readings.add(self)
+
+    def begin(self) -> None:
+        """Begin with nothing to read."""
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="penchant-read")
         self._unread: deque[_Waiting] = deque()
         self._now: _Waiting | None = None
         self._lock = threading.Lock()
-        self._closed = False
 
     def start(self, message: Message) -> Future[Learned]:
-        """Read a message."""
+        """Read a message.
+
+        Raises:
+            InputError: it is closed.
+        """
         done: Future[Learned] = Future()
         if not self._background:
             done.set_result(self._read(message))
             return done
         done.add_done_callback(_report)
         with self._lock:
+            self.check()
             self._unread.append((message, done))
-        self._pool.submit(self._next)
+            self._pool.submit(self._next)
         return done
 
     def flush(self, user: str | None = None) -> None:
@@ -136,7 +150,8 @@ class Reading:
 
     def close(self) -> None:
         """Read what is left to be read, and stop."""
-        self._closed = True
+        with self._lock:
+            self._closed = True
         self._pool.shutdown(wait=True)
 
     def _next(self) -> None:
@@ -216,16 +231,31 @@ class Reading:
         for item, vector in wishes:
             if item.outcome == "known" or item.card.is_global or item.card.id in gone:
                 continue
-            ours = [each for each in situations if each.embedder == self._embedder and each.query]
-            likest = max(ours, key=lambda each: float(unpack(each.query) @ vector), default=None)
-            here = [message.now] if message.now.embedder == self._embedder and message.now.query else []
-            for place in here if likest is None else [likest, *here]:
-                query = unpack(place.query)
+            earlier = self._embedded(situations, len(vector))
+            places = [max(earlier, key=lambda each: float(each[1] @ vector))] if earlier else []
+            for place, query in [*places, *self._embedded([message.now], len(vector))]:
                 nothing = Candidates((), np.zeros((0, len(query)), np.float32), np.zeros(0), query)
                 name = turn_name(message.session, message.before.begun, place.turn)
                 wanted = frozenset({item.card.id})
                 known = self._learner.learn(known, Feedback(nothing, np.zeros(0, np.int64), 0.0, 0.0, wanted, name))
         return known
+
+    def _embedded(self, messages: Sequence[Exchange], dimensions: int) -> list[tuple[Exchange, NDArray[np.float32]]]:
+        """Return messages with their embeddings, those that have one."""
+        found = ((each, each.embedding(self._embedder, dimensions)) for each in messages)
+        return [(each, vector) for each, vector in found if vector is not None]
+
+
+_readings: weakref.WeakSet[Reading] = weakref.WeakSet()
+
+
+def _forked() -> None:
+    for reading in list(_readings):  # their threads have stayed with the parent
+        reading.begin()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_forked)
 
 
 def _extract(extractor: Extractor, turns: Sequence[Turn], unread: int) -> tuple[Extraction, list[_Found]]:

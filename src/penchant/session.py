@@ -11,7 +11,7 @@ from typing import Any, Literal, Protocol, TypeVar, get_args
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from penchant.errors import InputError
 from penchant.learn.base import Candidates, Learner
@@ -89,6 +89,17 @@ class Exchange(_Value):
     considered: tuple[Considered, ...] = ()
     answer: str = ""
     rated: bool = False
+
+    @field_validator("query")
+    @classmethod
+    def _is_a_vector(cls, query: str) -> str:
+        unpack(query)
+        return query
+
+    def embedding(self, embedder: str, dimensions: int) -> NDArray[np.float32] | None:
+        """Return the message's embedding; None: there is none by this model that is so long."""
+        vector = unpack(self.query)
+        return vector if self.embedder == embedder and len(vector) == dimensions else None
 
     def candidates(self, cards: Cards) -> tuple[Candidates, NDArray[np.int64]]:
         """Return the cards that were ranked and still say the same, and the indices of those in the prompt."""
@@ -208,8 +219,12 @@ def pack(vector: NDArray[np.floating]) -> str:
 
 
 def unpack(text: str) -> NDArray[np.float32]:
-    """Return the vector that ``pack`` made a text of."""
-    return np.frombuffer(base64.b64decode(text), "<f4")
+    """Return the vector that ``pack`` made a text of.
+
+    Raises:
+        ValueError: no vector was made this text of.
+    """
+    return np.frombuffer(base64.b64decode(text, validate=True), "<f4")
 
 
 class Summarise(Protocol):

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from penchant.errors import PenchantError, StoreError
 from penchant.extract.base import Extractor, renumber
 from penchant.extract.window import select_window, window_places
-from penchant.memory.store import Changes, ConflictError, Snapshot, check_user, share_out
+from penchant.memory.store import Changes, ConflictError, Snapshot, check_id, share_out
 from penchant.types import Card, Extraction, Turn
 
 
@@ -61,13 +61,13 @@ class MemoryStore:
     def version(self, user: str) -> int:
         """Return the version of a user's memory, or 0."""
         with self._lock:
-            kept = self._users.get(check_user(user))
+            kept = self._users.get(check_id(user))
             return kept.version if kept else 0
 
     def read(self, user: str, model: str) -> Snapshot:
         """Return a user's memory at one moment."""
         with self._lock:
-            kept = self._users.get(check_user(user))
+            kept = self._users.get(check_id(user))
             if kept is None:
                 return Snapshot()
             cards = tuple(kept.cards[card] for card in sorted(kept.cards))
@@ -77,7 +77,7 @@ class MemoryStore:
     def write(self, user: str, version: int, changes: Changes) -> int:
         """Change a user's memory, all or nothing, and return its new version."""
         with self._lock:
-            kept = self._users.get(check_user(user))
+            kept = self._users.get(check_id(user))
             if (kept.version if kept else 0) != version:
                 raise ConflictError("another writer was faster: read again")
             cards = dict(kept.cards) if kept else {}
@@ -104,7 +104,7 @@ class MemoryStore:
     def delete_user(self, user: str) -> bool:
         """Delete all that is stored of a user; say whether there was anything."""
         with self._lock:
-            there = self._users.pop(check_user(user), None) is not None
+            there = self._users.pop(check_id(user), None) is not None
             if not self._users:
                 self._shared.clear()
             return there

@@ -68,6 +68,12 @@ def test_what_goes_wrong_is_said_and_the_chat_goes_on(path: Path) -> None:
     assert "When writing Go code, keep short." in said
 
 
+def test_a_message_that_begins_with_a_path_is_no_command(path: Path) -> None:
+    said = talk(path, "/etc/hosts: what is it?", "/nothing known")
+    assert said.count("Sure, done.") + said.count("Sure") >= 1
+    assert said.count("/forget CARD") == 1
+
+
 def test_a_session_can_be_gone_on_with(path: Path) -> None:
     talk(path, "when writing Go code: keep short.", options=("--session", "s7", "--user", "ann"))
     assert "note: When writing Go code, keep short." in talk(

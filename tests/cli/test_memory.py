@@ -137,6 +137,29 @@ def test_errors_say_what_to_do(file: Path, args: tuple[str, ...], message: str) 
         penchant("memory", *args, "--memory", file)
 
 
+@pytest.mark.parametrize("args", [("users",), ("list", "ann"), ("export",), ("delete-user", "ann", "-y")])
+def test_a_mistyped_memory_does_not_look_like_an_empty_one(tmp_path: Path, args: tuple[str, ...]) -> None:
+    from penchant import InputError
+
+    absent = tmp_path / "folder" / "memroy.db"
+    for command in (("memory", *args), ("why", "ann", "s1")):
+        with pytest.raises(InputError, match=r"there is no memory yet at .*memroy\.db"):
+            penchant(*command, "--memory", absent)
+    assert not absent.parent.exists()
+
+
+def test_what_a_foreign_export_holds_is_shown_as_it_is(file: Path, tmp_path: Path) -> None:
+    penchant("memory", "export", "ann", "-o", tmp_path / "all.jsonl", "--memory", file)
+    record = json.loads((tmp_path / "all.jsonl").read_text(encoding="utf-8"))
+    text = json.dumps(record).replace(record["cards"][0]["id"], "[/x]\\u001b[2J[red]abc")
+    (tmp_path / "all.jsonl").write_text(text.replace('"user": "ann"', '"user": "eve"'), encoding="utf-8")
+    assert penchant("memory", "import", tmp_path / "all.jsonl", "--memory", file) == "eve\n"
+    for command in (("memory", "list", "eve", "--history"), ("why", "eve", "s1")):
+        shown = penchant(*command, "--memory", file)
+        assert "\x1b" not in shown
+        assert "[red]abc" in shown or command[0] == "why"
+
+
 def test_why(file: Path) -> None:
     text = penchant("why", "ann", "s1", "--memory", file)
     assert "writing Python code" in text

@@ -24,7 +24,7 @@ from penchant.memory.memory import Memory
 from penchant.memory.merge import new_card, new_id
 from penchant.memory.migrations import MIGRATIONS
 from penchant.memory.sqlite import APPLICATION, SQLiteStore
-from penchant.memory.store import Changes, check_user
+from penchant.memory.store import Changes, check_id
 from tests.conftest import ROOT
 from tests.memory.conftest import WordEmbedder, rule, source
 
@@ -350,7 +350,7 @@ def test_ids_that_cannot_be(store: SQLiteStore) -> None:
             with pytest.raises(InputError, match=message):
                 act(user)
     with pytest.raises(InputError, match="not empty"):
-        check_user(None)  # type: ignore[arg-type]
+        check_id(None)  # type: ignore[arg-type]
     assert list(store.users()) == []
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import re
 import sys
 import time
 from collections.abc import Callable
@@ -33,6 +34,9 @@ Answer = Callable[[Messages, Callable[[str], None]], str]
 """Answers messages: shows each piece as it comes, and returns the whole."""
 
 _console = Console(highlight=False)
+
+_COMMAND = re.compile(r"/\w*(?:\s|$)")
+"""How a command begins; a path does not."""
 
 
 def chat(
@@ -77,7 +81,7 @@ def _talk(loop: Personalizer, answer: Answer, user: str, session: str) -> None:
             return
         if said in ("/quit", "/exit"):
             return
-        if said.startswith("/"):
+        if _COMMAND.match(said):
             try:
                 _command(loop, user, session, said)
             except PenchantError as error:

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from penchant.cli.output import Sink, plain
+from penchant.config import memory_path
 from penchant.errors import InputError, PenchantError
 from penchant.memory.memory import Memory
 from penchant.types import Card
@@ -158,7 +159,9 @@ def import_(
 
     Exit code: 0 all were taken; 3 some were not, each with its line and the reason.
     """
-    opened = _open(file)
+    from penchant.wiring import open_memory
+
+    opened = open_memory(file)
     failed = False
     with sys.stdin.buffer if str(source) == "-" else source.open("rb") as lines:  # other line breaks may stand in texts
         for number, line in enumerate(lines, 1):
@@ -178,9 +181,22 @@ def _shown(user: str) -> str:
 
 
 def _open(file: Path | None) -> Memory:
+    """Open a memory that is there: a mistyped name must not look like one in which nothing is kept."""
     from penchant.wiring import open_memory  # which imports the models' runtime
 
-    return open_memory(file)
+    return open_memory(existing(file))
+
+
+def existing(file: Path | None) -> Path:
+    """Return the file of the memory, the default one if none is named.
+
+    Raises:
+        InputError: it is not there.
+    """
+    path = file or memory_path()
+    if not path.exists():
+        raise InputError(f"there is no memory yet at {path}: name another file with --memory")
+    return path
 
 
 def _record(line: bytes) -> Any:
@@ -219,7 +235,7 @@ def table_of(cards: tuple[Card, ...]) -> Table:
     for card in cards:
         marks = ["always"] * card.is_global + ["pinned"] * card.pinned + ["superseded"] * (not card.is_active)
         table.add_row(
-            card.id, plain(card.note), f"{card.count}x", f"{card.seen:%Y-%m-%d}", f"{card.rule.confidence:.2f}",
+            plain(card.id), plain(card.note), f"{card.count}x", f"{card.seen:%Y-%m-%d}", f"{card.rule.confidence:.2f}",
             ", ".join(marks),
         )  # fmt: skip
     return table

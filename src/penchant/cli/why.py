@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from penchant.cli.memory import existing
 from penchant.cli.output import plain
 from penchant.session import Exchange
 
@@ -26,7 +27,7 @@ def why(
     from penchant.loop import why as explain
     from penchant.wiring import open_memory
 
-    exchange = explain(open_memory(file), user, session)
+    exchange = explain(open_memory(existing(file)), user, session)
     if exchange is None:
         typer.echo(
             f"session {session!r} of {user!r} is not known, or ended too long ago: there is nothing to explain",
@@ -44,10 +45,10 @@ def table_of(exchange: Exchange) -> Table:
     names = list(dict.fromkeys(name for item in exchange.considered for name in item.parts))
     table = Table(box=None, header_style="bold", padding=(0, 1), title=plain(exchange.ask), title_justify="left")
     for name in ("in the prompt", "note", "likeness", "s0", *names, "score", "moved by"):
-        table.add_column(name, justify="left" if name in ("in the prompt", "note", "moved by") else "right")
+        table.add_column(plain(name), justify="left" if name in ("in the prompt", "note", "moved by") else "right")
     for item in sorted(exchange.considered, key=lambda item: item.shown is None):
         fixed = item.shown in ("global", "pinned", "all")
         numbers = [item.similarity, item.score, *(item.parts.get(name, 0.0) for name in names), item.total]
         cells = [""] * len(numbers) if fixed else [f"{number:.2f}" for number in numbers]
-        table.add_row(item.shown or "-", plain(item.note), *cells, plain(", ".join(item.because)))
+        table.add_row(plain(item.shown or "-"), plain(item.note), *cells, plain(", ".join(item.because)))
     return table

@@ -142,15 +142,16 @@ class JudgeReward:
                 model=self._model, messages=[{"role": "user", "content": _question(exchange)}], temperature=0
             )
             text = Completion.model_validate_json(response.content).choices[0].message.content or ""
-            found = re.search(r"\{.*\}", text, re.DOTALL)
-            verdict = _Verdict.model_validate_json(found[0] if found else text)
+            *_, last = ["", *re.findall(r"\{[^{}]*\}", text)]  # what it thought before may hold others
+            verdict = _Verdict.model_validate_json(last or text)
         except (openai.OpenAIError, ValidationError) as error:
             raise ModelError(f"no verdict from the judge: {explain(self._client, error)}") from error
-        if verdict.label not in JUDGED:
+        label = "_".join(verdict.label.casefold().split())
+        if label not in JUDGED:
             raise ModelError(f"no verdict from the judge: there is no label {verdict.label[:40]!r}")
-        if verdict.label == "topic_shift" or verdict.confidence < SURE:
+        if label == "topic_shift" or verdict.confidence < SURE:
             return Reward(0.0, 0.0)
-        return Reward(JUDGED[verdict.label], verdict.confidence)
+        return Reward(JUDGED[label], verdict.confidence)
 
 
 def keyword_reward(message: str, similarity: float) -> float:

@@ -45,10 +45,11 @@ class Cards:
     Args:
         snapshot: as it is stored.
         embedder: embeds the notes whose vectors the store lacks, once vectors are asked for.
+        dimensions: returns how long its vectors are; a stored one of another length counts as lacking.
     """
 
-    def __init__(self, snapshot: Snapshot, embedder: Embedder) -> None:
-        self.snapshot, self._embedder = snapshot, embedder
+    def __init__(self, snapshot: Snapshot, embedder: Embedder, dimensions: Callable[[], int]) -> None:
+        self.snapshot, self._embedder, self.dimensions = snapshot, embedder, dimensions
         self._matrix: NDArray[np.float32] | None = None
         self.unsaved: Mapping[str, NDArray[np.float32]] = {}
         """Vectors that were computed because the store lacks them, by the card's id."""
@@ -62,18 +63,20 @@ class Cards:
     def vectors(self) -> NDArray[np.float32]:
         """The vectors of the active cards' notes, shape (cards, dimensions)."""
         if self._matrix is None:
-            missing = [card for card in self.active if card.id not in self.snapshot.vectors]
+            long = self.dimensions() if self.active else 0
+            known = {card: vector for card, vector in self.snapshot.vectors.items() if len(vector) == long}
+            missing = [card for card in self.active if card.id not in known]
             if missing:  # they were embedded by another model
                 new = self._embedder.embed([card.note for card in missing])
                 self.unsaved = dict(zip((card.id for card in missing), new, strict=True))
-            known = {**self.snapshot.vectors, **self.unsaved}
+                known |= self.unsaved
             rows = [known[card.id] for card in self.active]
             self._matrix = np.stack(rows) if rows else np.zeros((0, 0), np.float32)
         return self._matrix
 
     def after(self, snapshot: Snapshot) -> Cards:
         """Return the memory after a write; what was computed stays if the cards did."""
-        new = Cards(snapshot, self._embedder)
+        new = Cards(snapshot, self._embedder, self.dimensions)
         if snapshot.cards is self.snapshot.cards and not self.unsaved:  # as in most turns
             new._matrix = self._matrix
         return new
@@ -105,7 +108,8 @@ class Memory:
             if cached and cached.snapshot.version == version:
                 self._cache.move_to_end(user)
                 return cached
-        return self._keep(user, Cards(self._store.read(user, self._embedder.name), self._embedder))
+        snapshot = self._store.read(user, self._embedder.name)
+        return self._keep(user, Cards(snapshot, self._embedder, lambda: self._dimensions))
 
     def change(self, user: str, decide: Callable[[Cards], tuple[Changes | None, _Result]]) -> _Result:
         """Read, decide and write; decide again if another writer was faster.
@@ -281,7 +285,7 @@ class Memory:
         user, changes = _parse(record)
         if changes.vectors and changes.model == self._embedder.name:
             lengths = {len(vector) for vector in changes.vectors.values()}
-            if lengths != {self._embedder.embed(["a text"]).shape[1]}:
+            if lengths != {self._dimensions}:
                 raise InputError(f"vectors: they are not as long as those of {changes.model}: export again")
 
         def decide(cards: Cards) -> tuple[Changes, None]:
@@ -291,6 +295,10 @@ class Memory:
 
         self.change(user, decide)
         return user
+
+    @cached_property
+    def _dimensions(self) -> int:
+        return int(self._embedder.embed(["a text"]).shape[1])
 
     def _keep(self, user: str, cards: Cards) -> Cards:
         with self._lock:

@@ -18,7 +18,7 @@ from pydantic import ValidationError
 
 from penchant.errors import InputError, StoreError
 from penchant.memory.migrations import MIGRATIONS
-from penchant.memory.store import Changes, ConflictError, Snapshot, check_user, share_out
+from penchant.memory.store import Changes, ConflictError, Snapshot, check_id, share_out
 from penchant.types import Card
 
 APPLICATION = 0x50656E63
@@ -66,14 +66,14 @@ class SQLiteStore:
 
     def version(self, user: str) -> int:
         """Return the version of a user's memory, or 0."""
-        check_user(user)
+        check_id(user)
         with self._translate():
             row = self._connection().execute("SELECT version FROM users WHERE id = ?", (user,)).fetchone()
         return row[0] if row else 0
 
     def read(self, user: str, model: str) -> Snapshot:
         """Return a user's memory at one moment."""
-        check_user(user)
+        check_id(user)
         with self._translate(), self._transaction("DEFERRED") as connection:
             found = connection.execute("SELECT key, version FROM users WHERE id = ?", (user,)).fetchone()
             if not found:
@@ -95,7 +95,7 @@ class SQLiteStore:
 
     def write(self, user: str, version: int, changes: Changes) -> int:
         """Change a user's memory, all or nothing, and return its new version."""
-        check_user(user)
+        check_id(user)
         with self._translate(), self._writing() as connection:
             found = connection.execute("SELECT key, version FROM users WHERE id = ?", (user,)).fetchone()
             if (found[1] if found else 0) != version:
@@ -139,7 +139,7 @@ class SQLiteStore:
 
     def delete_user(self, user: str) -> bool:
         """Delete all that is stored of a user, beyond recovery from the file; say whether there was anything."""
-        check_user(user)
+        check_id(user)
         with self._translate(), self._writing() as connection:
             there = connection.execute("DELETE FROM users WHERE id = ?", (user,)).rowcount > 0
             connection.execute("DELETE FROM shared_values WHERE NOT EXISTS (SELECT 1 FROM users)")

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from penchant.errors import InputError, StoreError
 from penchant.types import Card
 
-USER_LIMIT = 512
-"""Most characters of a user's id."""
+ID_LIMIT = 512
+"""Most characters of a user's id, and of a session's name."""
 
 
 class ConflictError(StoreError):
@@ -84,29 +84,29 @@ def share_out(counts: Mapping[_Key, int], total: int) -> dict[_Key, int]:
     return {owner: count for owner, count in taken.items() if count}
 
 
-def check_user(user: str) -> str:
-    """Return a user's id if it can be one.
+def check_id(name: str, kind: str = "user") -> str:
+    """Return a user's or a session's id if it can be one.
 
     Raises:
         InputError: it is empty, too long, or holds a null character or a lone surrogate.
     """
-    if not isinstance(user, str) or not user.strip():
-        raise InputError("user: give an id that is not empty")
-    if len(user) > USER_LIMIT:
-        raise InputError(f"user: this id has {len(user):,} characters, and at most {USER_LIMIT} are allowed")
-    if "\0" in user:
-        raise InputError("user: this id holds a null character, which is not allowed")
+    if not isinstance(name, str) or not name.strip():
+        raise InputError(f"{kind}: give an id that is not empty")
+    if len(name) > ID_LIMIT:
+        raise InputError(f"{kind}: this id has {len(name):,} characters, and at most {ID_LIMIT} are allowed")
+    if "\0" in name:
+        raise InputError(f"{kind}: this id holds a null character, which is not allowed")
     try:
-        user.encode()
+        name.encode()
     except UnicodeEncodeError as error:
-        raise InputError("user: this id holds a lone surrogate, which is no character: replace it") from error
-    return user
+        raise InputError(f"{kind}: this id holds a lone surrogate, which is no character: replace it") from error
+    return name
 
 
 class Store(Protocol):
     """Keeps users' memories. Every method may be called from any thread, and raises StoreError if it cannot do it.
 
-    An id that no user can have (``check_user``) is an InputError.
+    An id that no user can have (``check_id``) is an InputError.
     """
 
     def version(self, user: str) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from penchant.errors import ModelError
+from penchant.errors import ModelError, first_line
 from penchant.models.catalog import TOY
 from penchant.models.store import ModelStore
 from penchant.runtime import openvino_genai as genai
@@ -39,7 +39,10 @@ class ToyChat:
             show(piece)
             return genai.StreamingStatus.RUNNING
 
-        self._pipeline.generate(chat_text(messages), config, stream)
+        try:
+            self._pipeline.generate(chat_text(messages), config, stream)
+        except RuntimeError as error:  # such as for a chat that is too long for the memory
+            raise ModelError(f"the toy model cannot answer: {first_line(error)}") from error
         return "".join(pieces).strip()
 
     def close(self) -> None:

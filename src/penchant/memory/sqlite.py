@@ -24,8 +24,8 @@ from penchant.types import Card
 APPLICATION = 0x50656E63
 """Marks the file as ours (``PRAGMA application_id``): "Penc"."""
 
-PATIENCE = 10.0
-"""Seconds to wait for other writers."""
+PATIENCE = 60.0
+"""Seconds to wait for other writers: a deletion in a file of some gigabytes takes most of them."""
 
 
 class _Connection(sqlite3.Connection):

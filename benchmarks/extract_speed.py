@@ -3,12 +3,13 @@
     python benchmarks/extract_speed.py [--json FILE]
 
 The same fine-tuned weights run (a) as the published model card's usage snippet does: transformers `generate`, one
-window at a time, one greedy answer, in bfloat16 and in float32, and (b) by Penchant: with confidence and evidence for
-each window that passes the gate, as is the default, and without the gate. In one process, one after the other, on the
-same windows: every third of dev as it is, and a mix of 10% windows with preferences and 90% without, as real traffic
-has it. Penchant's windows per second are those of one call with all windows, five times over, as a long file has them;
-the copies begin differently, so that no part of one is remembered for another. The snippet's do not depend on how many
-windows there are. The gate is timed alone, too, one window of the mix at a time.
+window at a time, one greedy answer, in float32 and, where the processor computes it fast, in bfloat16, and (b) by
+Penchant: with confidence and evidence for each window that passes the gate, as is the default, and without the gate. In
+one process, one after the other, on the same windows: every third of dev as it is, and a mix of 10% windows with
+preferences and 90% without, as real traffic has it. Penchant's windows per second are those of one call with all
+windows, five times over, as a long file has them; the copies begin differently, so that no part of one is remembered
+for another. The snippet's do not depend on how many windows there are. The gate is timed alone, too, one window of the
+mix at a time.
 Memory and start-up are measured in processes of their own. Needs: pip install 'penchant[train]'.
 """
 
@@ -241,7 +242,7 @@ def main() -> None:
     if args.probe:
         probe(args.probe, args.folder)
         return
-    from penchant.train.base import smollm2_folder  # here, as in ``snippet``
+    from penchant.train.base import has_fast_bfloat16, smollm2_folder  # here, as in ``snippet``
 
     dev, mixed = read_windows()
     folder = smollm2_folder(EMBEDDED.name)
@@ -252,12 +253,13 @@ def main() -> None:
             for title, windows in sets.items():
                 timings[title][way] = time_embedded(extractor, windows)
     gated = time_singly(gate_alone(), mixed, "gate, one by one")
-    for dtype in ("bfloat16", "float32"):
+    dtypes = ("bfloat16", "float32") if has_fast_bfloat16() else ("float32",)
+    for dtype in dtypes:
         run = snippet(folder, dtype)
         for title, windows in sets.items():
             timings[title][f"snippet, {dtype}"] = time_singly(run, windows, f"snippet, {dtype}")
     probes = {"penchant": in_own_process("penchant", folder)}
-    probes |= {f"snippet, {dtype}": in_own_process(dtype, folder) for dtype in ("bfloat16", "float32")}
+    probes |= {f"snippet, {dtype}": in_own_process(dtype, folder) for dtype in dtypes}
     print(report(timings, probes, folder))
     print(f"\nThe gate alone, one window of the mixed traffic: p50 {1000 * statistics.median(gated.latencies):.1f} ms")
     with tempfile.TemporaryDirectory() as home:

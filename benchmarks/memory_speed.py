@@ -203,6 +203,7 @@ def run_million(users: int, each: int, mine: int) -> dict[str, float]:
             for number in range(each, count):
                 source = Source(session="t", turns=(number,), text="please", time=datetime.now(UTC))
                 memory.add(f"user-{user}", wish(user, number), source)
+        os.sync()  # the file that was just written must not be on its way to the disk meanwhile
         loop = Personalizer(
             memory,
             ScriptedExtractor(lambda _: Extraction()),
@@ -244,8 +245,9 @@ def time_models() -> dict[str, float]:
     embedder, reader = MiniLMEmbedder(), PairReader()
     ask = "how do I sort a list of dicts by two keys in Python? the second one descending, please"
     notes = [f"When writing language {number} code, use at most {number} lines." for number in range(64)]
+    numbers = iter(range(1000))  # a text that was embedded just before is remembered
     calls: dict[str, Callable[[], object]] = {
-        "embedding a message and its task": lambda: embedder.embed(variants(ask)),
+        "embedding a message and its task": lambda: embedder.embed(variants(f"{next(numbers)}. {ask}")),
         "reranking 64 notes": lambda: reader.read("relevance", [(ask, text) for text in notes]),
         "reading a reaction": lambda: reader.read("reaction", [(f"{ask} Use sorted() with a key.", "no, in place!")]),
         "comparing a rule with 8 cards": lambda: reader.read("relation", [(text, notes[-1]) for text in notes[:8]]),

@@ -190,7 +190,8 @@ def _about(
 
     Two rules of one message are two wishes, unless they are surely the same.
     """
-    found = {card.id: _About(card, 2.0, True, True) for card in cards if plain_words(card.rule) == plain_words(rule)}
+    words = plain_words(rule)
+    found = {card.id: _About(card, 2.0, True, True) for card in cards if plain_words(card.rule) == words}
     if relate is not None and cards:
         cosines = vectors @ vector
         near = [cards[i] for i in np.argsort(-cosines, kind="stable")[:NEIGHBOURS] if cosines[i] >= LEAST_COSINE]

@@ -205,7 +205,7 @@ def test_a_card_whose_deletion_was_not_finished_can_be_deleted_again(
     reader.execute("SELECT * FROM cards").fetchall()
     monkeypatch.setattr("penchant.memory.sqlite.PATIENCE", 0.05)
     with pytest.raises(StoreError, match="a reader keeps the log in use"):
-        memory.delete("ann", card.id)
+        Memory(SQLiteStore(store.path), WordEmbedder()).delete("ann", card.id)
     reader.close()
     assert b"xylophone" in content(store.path)
     with pytest.raises(InputError, match="no card"):

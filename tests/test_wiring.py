@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import http.server
 import inspect
 import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,7 +26,7 @@ from penchant.testing import ScriptedExtractor
 from penchant.wiring import LEAST, SPACE, fitted_space, load_personalizer
 from tests.conftest import ROOT
 from tests.memory.conftest import WordEmbedder, rule, source
-from tests.servers import serving
+from tests.servers import answering, completion
 from tests.test_loop import Chat, script
 
 MEMORY = (ROOT / "docs" / "memory.md").read_text(encoding="utf-8")
@@ -37,29 +37,18 @@ def server() -> Iterator[tuple[str, set[str]]]:
     """Serve embeddings, rules and verdicts; the models that were asked are in the set."""
     asked: set[str] = set()
 
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            sent = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            asked.add(sent["model"])
-            if self.path.endswith("/embeddings"):
-                rows = WordEmbedder().embed(sent["input"]).tolist()
-                body = {"data": [{"index": place, "embedding": row} for place, row in enumerate(rows)]}
-            else:
-                said = sent["messages"][-1]["content"]
-                if "what does the next message say" in said.casefold():
-                    answer: dict[str, object] = {"label": "correction", "confidence": 0.9}
-                else:
-                    found = {"condition": "when writing Python code", "action": "use tabs", "confidence": 0.9}
-                    answer = {"preferences": [found] if "use tabs" in said else []}
-                body = {"choices": [{"message": {"role": "assistant", "content": json.dumps(answer)}}]}
-            self.send_response(200)
-            self.end_headers()
-            self.wfile.write(json.dumps({"model": "m", "object": "list", **body}).encode())
+    def answer(path: str, sent: dict[str, Any]) -> dict[str, Any]:
+        asked.add(sent["model"])
+        if path.endswith("/embeddings"):
+            rows = WordEmbedder().embed(sent["input"]).tolist()
+            return {"data": [{"index": place, "embedding": row} for place, row in enumerate(rows)]}
+        said = sent["messages"][-1]["content"]
+        if "what does the next message say" in said.casefold():
+            return completion(json.dumps({"label": "correction", "confidence": 0.9}))
+        found = {"condition": "when writing Python code", "action": "use tabs", "confidence": 0.9}
+        return completion(json.dumps({"preferences": [found] if "use tabs" in said else []}))
 
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with serving(Handler) as url:
+    with answering(answer) as url:
         yield url, asked
 
 
@@ -123,18 +112,7 @@ RATED = Rated("Sort a list.", "sorted(x)", "Thanks!", 0.5)
 @contextmanager
 def judging(verdict: str) -> Iterator[JudgeReward]:
     """Return a judge whose model answers so."""
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = {"choices": [{"message": {"role": "assistant", "content": verdict}}]}
-            self.send_response(200)
-            self.end_headers()
-            self.wfile.write(json.dumps({"model": "m", "object": "list", **body}).encode())
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with serving(Handler) as url:
+    with answering(lambda path, sent: completion(verdict)) as url:
         yield JudgeReward("m", url)
 
 

@@ -392,8 +392,7 @@ class Personalizer:
 
     def _is_ours(self, exchange: Exchange, cards: Cards) -> bool:
         """Say whether cards were ranked for a message, by the embedding model that is used now."""
-        name = self._retriever.embedder
-        return exchange.embedder == name and exchange.embedding(name, cards.dimensions()) is not None
+        return exchange.embedding(self._retriever.embedder, cards.dimensions()) is not None
 
     def _consider(self, turn: int, ask: str, cards: Cards, state: bytes | None) -> Exchange:
         if self.settings.mode == "all-memory":

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import logging
-import os
 import re
 import threading
-import weakref
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -17,6 +15,7 @@ from numpy.typing import NDArray
 
 from penchant.errors import InputError
 from penchant.extract.base import Extractor
+from penchant.forks import after_fork
 from penchant.learn.base import Candidates, Feedback, Learner
 from penchant.memory.memory import Cards, Memory
 from penchant.memory.merge import Merged
@@ -99,10 +98,10 @@ class Reading:
         self._memory, self._extractor = memory, extractor
         self._learner, self._key, self._embedder, self._background = learner, key, embedder, background
         self._closed = False
-        self.begin()
-        _readings.add(self)
+        self._begin()
+        after_fork(self._begin)  # the thread stays with the parent
 
-    def begin(self) -> None:
+    def _begin(self) -> None:
         """Begin with nothing to read."""
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="penchant-read")
         self._unread: deque[_Waiting] = deque()
@@ -244,18 +243,6 @@ class Reading:
         """Return messages with their embeddings, those that have one."""
         found = ((each, each.embedding(self._embedder, dimensions)) for each in messages)
         return [(each, vector) for each, vector in found if vector is not None]
-
-
-_readings: weakref.WeakSet[Reading] = weakref.WeakSet()
-
-
-def _forked() -> None:
-    for reading in list(_readings):  # their threads have stayed with the parent
-        reading.begin()
-
-
-if hasattr(os, "register_at_fork"):  # not on Windows
-    os.register_at_fork(after_in_child=_forked)
 
 
 def _extract(extractor: Extractor, turns: Sequence[Turn], unread: int) -> tuple[Extraction, list[_Found]]:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from penchant.errors import InputError, StoreError
+from penchant.forks import after_fork
 from penchant.memory.migrations import MIGRATIONS
 from penchant.memory.store import Changes, ConflictError, Snapshot, check_id, share_out
 from penchant.types import Card
@@ -54,7 +55,7 @@ class SQLiteStore:
         self._local = threading.local()
         self._opened: weakref.WeakSet[_Connection] = weakref.WeakSet()  # those of threads that have ended are closed
         self._lock = threading.Lock()
-        _stores.add(self)
+        after_fork(self._forked)
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)  # it holds users' words: nobody else reads them
         except OSError as error:
@@ -306,18 +307,8 @@ class SQLiteStore:
             raise StoreError(f"deleted, but the bytes are still there, so delete again: {error}") from error
 
 
-_stores: weakref.WeakSet[SQLiteStore] = weakref.WeakSet()
 _busy: list[_Connection] = []
 """Connections that the parent was writing with when this process was forked; they must not be closed here."""
-
-
-def _forked() -> None:
-    for store in list(_stores):
-        store._forked()
-
-
-if hasattr(os, "register_at_fork"):  # not on Windows
-    os.register_at_fork(after_in_child=_forked)
 
 
 def _remedy(message: str) -> str:

@@ -83,6 +83,15 @@ def test_the_gate_and_the_likeness_are_learnt_and_survive_the_export(tiny_bert: 
     assert (tmp_path / "out" / "encoder.bin").stat().st_size < 0.4 * (tiny_bert / "model.safetensors").stat().st_size
 
 
+def test_words_that_are_kept_stay_as_they_are_while_the_rest_learns(tiny_bert: Path) -> None:
+    before = BertModel.from_pretrained(tiny_bert)
+    words = np.random.default_rng(0).standard_normal((before.config.vocab_size, 384)).astype(np.float32)
+    network, _ = module.train(windows(32), epochs=1, learning_rate=1e-3, batch_size=16, seed=0, words=words)
+    assert np.array_equal(network.encoder.get_input_embeddings().weight.numpy(), words)
+    places = [model.embeddings.position_embeddings.weight for model in (before, network.encoder)]
+    assert not torch.equal(*places)
+
+
 def test_a_batch_without_rules_has_no_pairs(tiny_bert: Path) -> None:
     torch.manual_seed(0)
     network = module.Network(tiny_bert)

@@ -10,6 +10,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from penchant.data.plan import Joined, read_plan
 from penchant.errors import InputError
 from penchant.train.recipe import Recipe, make_recipe, read_recipe, write_recipe
 from tests.conftest import ROOT
@@ -20,6 +21,20 @@ SHIPPED = [path for path in sorted((ROOT / "recipes").glob("*.yaml")) if not pat
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)
 def test_shipped_recipes_can_be_read(path: Path) -> None:
     assert read_recipe(path).model
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "recipes").glob("mix-*.yaml")), ids=lambda path: path.name)
+def test_the_files_of_shipped_mixes_are_there(path: Path) -> None:
+    plan = read_plan(path)
+    files = set(plan.evaluation_sets.values())
+    for part in plan.parts.values():
+        if isinstance(part, Path):
+            files.add(part)
+        elif isinstance(part, Joined):
+            files.update(part.joined)
+        else:
+            files.update((part.wishes, part.reactions, *part.distractors))
+    assert [str(file) for file in sorted(files) if not (ROOT / file).is_file()] == []
 
 
 def test_the_published_recipe_is_the_model_cards() -> None:

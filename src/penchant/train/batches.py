@@ -19,33 +19,31 @@ Row = Mapping[str, Any]
 
 
 def collate_padded(rows: Sequence[Row], pad: int) -> dict[str, Any]:
-    """Pad on the left, so that the answers are the last columns; for a model with ``select_answers``.
+    """Pad on the right, for a model with ``select_answers``.
+
+    There, a causal model needs no mask: nothing that counts comes after the padding. With padding on the left, GPU
+    kernels give NaN for a stretch of positions that may see nothing, and every mask costs time.
 
     Returns:
-        ``input_ids``, ``attention_mask``, ``position_ids`` (rows, longest); ``logits_to_keep``, the columns of the
-        longest answer and the one before it; ``predicts`` (rows, kept), true at the positions before each answer
-        token; and the tokens there, row by row, as ``labels`` and ``shift_labels``.
+        ``input_ids``, ``attention_mask`` (for counting), ``predicts``, true at the positions before each answer token,
+        all of shape (rows, longest); and the tokens there, row by row, as ``labels`` and ``shift_labels``.
     """
     longest = max(row["length"] for row in rows)
-    kept = 1 + max(sum(label != IGNORED for label in row["labels"]) for row in rows)
     gaps = [longest - row["length"] for row in rows]
-    labels = torch.tensor([([IGNORED] * kept + row["labels"])[-kept:] for row in rows])
-    following = torch.nn.functional.pad(labels, (0, 1), value=IGNORED)[:, 1:]
+    following = torch.tensor([row["labels"][1:] + [IGNORED] * (gap + 1) for gap, row in zip(gaps, rows, strict=True)])
     targets = following[following != IGNORED].unsqueeze(0)
     return {
-        "input_ids": torch.tensor([[pad] * gap + row["input_ids"] for gap, row in zip(gaps, rows, strict=True)]),
-        "attention_mask": torch.tensor([[0] * gap + [1] * (longest - gap) for gap in gaps]),
-        "position_ids": torch.tensor([[0] * gap + list(range(longest - gap)) for gap in gaps]),
+        "input_ids": torch.tensor([row["input_ids"] + [pad] * gap for gap, row in zip(gaps, rows, strict=True)]),
+        "attention_mask": torch.tensor([[1] * (longest - gap) + [0] * gap for gap in gaps]),
         "labels": targets,
         "shift_labels": targets,
-        "logits_to_keep": kept,
         "predicts": following != IGNORED,
         "use_cache": False,
     }
 
 
 def select_answers(model: Any) -> None:
-    """Let a model's head run where ``predicts`` says, and nowhere else.
+    """Let a model's head run where ``predicts`` says, and nowhere else, and its attention without a mask.
 
     Answers differ in length, most are short, and a score for each of 49,152 tokens is dear.
     """
@@ -53,7 +51,7 @@ def select_answers(model: Any) -> None:
 
     def take(_: Any, inputs: tuple[Any, ...], named: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         chosen[:] = [named["predicts"]]
-        return inputs, {name: value for name, value in named.items() if name != "predicts"}
+        return inputs, {name: value for name, value in named.items() if name not in ("predicts", "attention_mask")}
 
     model.register_forward_pre_hook(take, with_kwargs=True)
     model.get_output_embeddings().register_forward_pre_hook(lambda _, hidden: (hidden[0][chosen[0]].unsqueeze(0),))

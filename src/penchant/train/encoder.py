@@ -2,9 +2,10 @@
 
     python -m penchant.train.encoder WINDOWS... --output FOLDER [--evaluation data/labelled/dev.jsonl]
 
-all-MiniLM-L6-v2, all weights, on two losses: binary cross-entropy of "some rule is required" given the user's turns
-(optional rules alone count half), and InfoNCE between the user's turns and their rules (van den Oord et al., 2018;
-the other rules of a batch are the negatives). Written as OpenVINO's IR with int8 weights.
+all-MiniLM-L6-v2, all weights (with ``--keep-words`` all but the word embeddings, which are then those of the shipped
+encoder: the pair reader uses them, too), on two losses: binary cross-entropy of "some rule is required" given the
+user's turns (optional rules alone count half), and InfoNCE between the user's turns and their rules (van den Oord et
+al., 2018; the other rules of a batch are the negatives). Written as OpenVINO's IR with int8 weights.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, normalize
 from torch.optim.lr_scheduler import LinearLR
@@ -27,6 +29,7 @@ from penchant.data.records import load_windows
 from penchant.extract.encoder import MAX_TOKENS, Encoder, user_text
 from penchant.extract.evidence import rule_text
 from penchant.models.minilm import minilm_folder
+from penchant.models.pairs import word_embeddings
 from penchant.runtime import openvino as ov
 from penchant.train.base import has_fast_bfloat16
 from penchant.types import LabelledWindow
@@ -37,11 +40,18 @@ PAIR_WEIGHT = 0.3
 
 
 class Network(nn.Module):
-    """The encoder with a linear head on its first token and the mean of its tokens."""
+    """The encoder with a linear head on its first token and the mean of its tokens.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        folder: all-MiniLM-L6-v2.
+        words: word embeddings to take and to leave as they are, shape (tokens, 384); None: its own, trained.
+    """
+
+    def __init__(self, folder: Path, words: NDArray[np.float32] | None = None) -> None:
         super().__init__()
-        self.encoder = AutoModel.from_pretrained(folder, attn_implementation="eager")
+        self.encoder = AutoModel.from_pretrained(folder, attn_implementation="eager", dtype=torch.float32)
+        if words is not None:
+            self.encoder.get_input_embeddings().weight.requires_grad_(False).copy_(torch.from_numpy(words))
         self.head = nn.Linear(2 * self.encoder.config.hidden_size, 1)
 
     def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -53,21 +63,37 @@ class Network(nn.Module):
 
 
 def train(
-    windows: Sequence[LabelledWindow], epochs: int, learning_rate: float, batch_size: int, seed: int
+    windows: Sequence[LabelledWindow],
+    epochs: int,
+    learning_rate: float,
+    batch_size: int,
+    seed: int,
+    words: NDArray[np.float32] | None = None,
 ) -> tuple[Network, Any]:
-    """Train; return the network and its tokenizer."""
+    """Train, on a GPU if there is one; return the network, on the CPU, and its tokenizer.
+
+    Args:
+        windows: labelled windows.
+        epochs: times that each is seen.
+        learning_rate: the first step's; it falls to nothing.
+        batch_size: windows a step.
+        seed: of the order and the head.
+        words: as ``Network`` takes them.
+    """
+    device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.manual_seed(seed)
     rng = random.Random(seed)
     folder = minilm_folder()
     tokenizer = AutoTokenizer.from_pretrained(folder, truncation_side="left")  # the last message is what matters most
-    network = Network(folder).train()
+    network = Network(folder, words).to(device).train()
     steps = epochs * -(-len(windows) // batch_size)
-    optimiser = torch.optim.AdamW(network.parameters(), lr=learning_rate, weight_decay=0.01)
+    moving = [weight for weight in network.parameters() if weight.requires_grad]
+    optimiser = torch.optim.AdamW(moving, lr=learning_rate, weight_decay=0.01)
     schedule = LinearLR(optimiser, 1.0, 0.0, steps)
     smoothed: dict[str, float] = {}
     with tqdm(total=steps, desc="encoder", unit="step", mininterval=10) as bar:
         for batch in _batches(windows, epochs, batch_size, rng):
-            with torch.autocast("cpu", torch.bfloat16, enabled=has_fast_bfloat16()):
+            with torch.autocast(device, torch.bfloat16, enabled=has_fast_bfloat16()):
                 losses = _losses(network, tokenizer, batch, rng)
             torch.autograd.backward(losses["gate"] + PAIR_WEIGHT * losses["pairs"])
             nn.utils.clip_grad_norm_(network.parameters(), 1.0)
@@ -78,7 +104,7 @@ def train(
                 smoothed[name] = 0.95 * smoothed.get(name, loss.item()) + 0.05 * loss.item()
             bar.set_postfix(smoothed, refresh=False)
             bar.update()
-    return network.eval(), tokenizer
+    return network.cpu().eval(), tokenizer
 
 
 def export(network: Network, tokenizer: Any, folder: Path) -> None:
@@ -122,21 +148,22 @@ def _losses(
     network: Network, tokenizer: Any, batch: Sequence[LabelledWindow], rng: random.Random
 ) -> dict[str, torch.Tensor]:
     texts = [user_text(window.turns) for window in batch]
-    logits, vectors = network(**_encode(tokenizer, texts))
-    targets = torch.tensor([1.0 if w.preferences else 0.5 if w.optional else 0.0 for w in batch])
+    device = next(network.parameters()).device
+    logits, vectors = network(**_encode(tokenizer, texts, device))
+    targets = torch.tensor([1.0 if w.preferences else 0.5 if w.optional else 0.0 for w in batch], device=device)
     gate = binary_cross_entropy_with_logits(logits.float(), targets)
     ruled = [index for index, window in enumerate(batch) if window.is_positive]
     if len(ruled) < 2:
-        return {"gate": gate, "pairs": torch.zeros(())}
+        return {"gate": gate, "pairs": torch.zeros((), device=device)}
     chosen = [rng.choice(batch[index].rules) for index in ruled]
-    _, rules = network(**_encode(tokenizer, [rule_text(rule) for rule in chosen]))
+    _, rules = network(**_encode(tokenizer, [rule_text(rule) for rule in chosen], device))
     likeness = vectors[ruled].float() @ rules.float().T / TEMPERATURE
-    same = torch.arange(len(ruled))
+    same = torch.arange(len(ruled), device=device)
     return {"gate": gate, "pairs": (cross_entropy(likeness, same) + cross_entropy(likeness.T, same)) / 2}
 
 
-def _encode(tokenizer: Any, texts: Sequence[str]) -> dict[str, torch.Tensor]:
-    rows = tokenizer(list(texts), padding=True, truncation=True, max_length=MAX_TOKENS, return_tensors="pt")
+def _encode(tokenizer: Any, texts: Sequence[str], device: torch.device) -> dict[str, torch.Tensor]:
+    rows = tokenizer(list(texts), padding=True, truncation=True, max_length=MAX_TOKENS, return_tensors="pt").to(device)
     return {"input_ids": rows.input_ids, "attention_mask": rows.attention_mask}
 
 
@@ -150,9 +177,11 @@ def main() -> None:
     parser.add_argument("--learning-rate", type=float, default=1e-4)
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--keep-words", action="store_true", help="leave the shipped word embeddings as they are")
     args = parser.parse_args()
     windows = [window for path in args.windows for window in load_windows(path, LabelledWindow)]
-    network, tokenizer = train(windows, args.epochs, args.learning_rate, args.batch_size, args.seed)
+    words = word_embeddings() if args.keep_words else None
+    network, tokenizer = train(windows, args.epochs, args.learning_rate, args.batch_size, args.seed, words)
     export(network, tokenizer, args.output)
     held_out = load_windows(args.evaluation, LabelledWindow)
     scores = Encoder(args.output).probabilities([window.turns for window in held_out])

@@ -4,8 +4,9 @@
 
 FOLDER holds clones of public repositories: arena_hard (prompts of users), oasst_sample (dialogues written by people),
 specstory_sessions (sessions with coding agents), mtbench_vicuna. 400 windows are drawn from what is not in
-data/distractors.jsonl. OUTPUT/balanced.jsonl and recall.jsonl have every window with a rule, to be read by a person:
-hardly any of them should be false. Nothing of the windows is printed.
+data/distractors.jsonl; that none of them shares a turn with data/labelled/train-14.jsonl is checked.
+OUTPUT/balanced.jsonl and recall.jsonl have every window with a rule, to be read by a person: hardly any of them should
+be false. Nothing of the windows is printed.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import platform
 import random
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,9 @@ from penchant.extract.confidence import FILE, load_confidence
 from penchant.extract.embedded import WEIGHTS
 from penchant.extract.encoder import Encoder
 
-DISTRACTORS = Path(__file__).parent.parent / "data" / "distractors.jsonl"
+DATA = Path(__file__).parent.parent / "data"
+DISTRACTORS = DATA / "distractors.jsonl"
+LABELLED = DATA / "labelled" / "train-14.jsonl"
 SHARES = {"arena_hard": 150, "oasst_sample": 110, "specstory_sessions": 90, "mtbench_vicuna": 50}
 SPEAKER = re.compile(r"^_\*\*(User|Assistant|Agent)[^*]*\*\*_\s*$", re.MULTILINE)
 
@@ -92,15 +95,22 @@ SOURCES = {
 }
 
 
-def draw(folder: Path) -> list[Window]:
-    """Draw the windows: always the same, each last turn once, none that shares a user turn with a distractor."""
-    trained = {turn["content"].strip()[:200] for record in lines(DISTRACTORS) for turn in record["turns"]}
+def draw(folder: Path, shares: Mapping[str, int] = SHARES) -> list[Window]:
+    """Draw the windows: always the same, each last turn once, none that shares a turn with what was trained on."""
+    distractors, labelled = beginnings(DISTRACTORS), beginnings(LABELLED)
     drawn: list[Window] = []
-    for name, count in SHARES.items():
+    for name, count in shares.items():
         found = {window[-1].content.strip()[:200]: window for window in SOURCES[name](folder / name)}
-        fresh = [w for w in found.values() if not any(turn.content.strip()[:200] in trained for turn in w)]
+        fresh = [w for w in found.values() if not any(turn.content.strip()[:200] in distractors for turn in w)]
         drawn += random.Random(0).sample(fresh, min(count, len(fresh)))
+    if any(turn.content.strip()[:200] in labelled for window in drawn for turn in window):
+        raise SystemExit(f"a window that would be drawn is in {LABELLED.name}, which the model was trained on")
     return drawn
+
+
+def beginnings(path: Path) -> set[str]:
+    """Return how the turns of a file begin."""
+    return {turn["content"].strip()[:200] for record in lines(path) for turn in record["turns"]}
 
 
 def speed(windows: list[Window], gate: bool) -> float:

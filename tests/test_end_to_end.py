@@ -118,7 +118,7 @@ def dev(count: int) -> list[LabelledWindow]:
 
 
 def test_the_gate_lets_wishes_pass_and_stops_most_other_windows(extractor: Extractor, without_gate: Extractor) -> None:
-    windows = dev(60)
+    windows = dev(30)
     gated = list(extractor.extract_many(window.turns for window in windows))
     ungated = list(without_gate.extract_many(window.turns for window in windows))
     wanted = [bool(window.preferences) for window in windows]
@@ -167,21 +167,21 @@ def test_evidence_survives_the_command_line(store: ModelStore, tmp_path: Path) -
     assert (alone["preferences"], alone.get("evidence", [])) == ([], [])
 
 
-def test_the_command_on_three_hundred_windows(store: ModelStore, tmp_path: Path) -> None:
+def test_the_command_on_a_file_of_windows(store: ModelStore, tmp_path: Path) -> None:
     records = [
         json.loads(line)
         for line in (ROOT / "data" / "labelled" / "train.jsonl").read_text(encoding="utf-8").splitlines()
     ]
     source = tmp_path / "windows.jsonl"
-    source.write_text("".join(json.dumps({"id": r["id"], "messages": r["turns"]}) + "\n" for r in records[:300]))
+    source.write_text("".join(json.dumps({"id": r["id"], "messages": r["turns"]}) + "\n" for r in records[:60]))
     done = run("extract", str(source))
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     assert done.returncode == 0, done.stderr
-    assert [line["id"] for line in lines] == [record["id"] for record in records[:300]]
+    assert [line["id"] for line in lines] == [record["id"] for record in records[:60]]
     assert all(line["valid"] and line["error"] is None for line in lines)
-    with_rule = [bool(record["preferences"]) for record in records[:300]]
+    with_rule = [bool(record["preferences"]) for record in records[:60]]
     agree = sum(bool(line["preferences"]) == wanted for line, wanted in zip(lines, with_rule, strict=True))
-    assert agree > 210  # it was trained on these
+    assert agree > 42  # it was trained on these
 
 
 def test_the_demo_prints_a_table(store: ModelStore) -> None:

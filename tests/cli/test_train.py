@@ -33,8 +33,10 @@ def test_a_mix_is_trained_on_exported_and_run(
     monkeypatch.chdir(tmp_path)
     for name in ("data", "recipes"):
         Path(name).symlink_to(ROOT / name)
-    plan = (ROOT / "recipes" / "mix-small.yaml").read_text().replace("count: 3000", "count: 100")
-    Path("mix.yaml").write_text(plan)
+    plan = yaml.safe_load((ROOT / "recipes" / "mix-small.yaml").read_text())
+    parts = {name: plan["parts"][name] for name in ("labelled", "synthesis")}
+    parts["synthesis"]["count"] = 100
+    Path("mix.yaml").write_text(yaml.safe_dump(plan | {"parts": parts}))
     mixed = run("data", "mix", "mix.yaml", "-o", "mix")
     assert mixed.returncode == 0, mixed.stderr
     assert "windows to train on" in mixed.stdout

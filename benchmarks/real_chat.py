@@ -4,14 +4,16 @@
 
 FOLDER holds clones of public repositories: arena_hard (prompts of users), oasst_sample (dialogues written by people),
 specstory_sessions (sessions with coding agents), mtbench_vicuna. 400 windows are drawn from what is not in
-data/distractors.jsonl; that none of them shares a turn with data/labelled/train-14.jsonl is checked.
-OUTPUT/balanced.jsonl and recall.jsonl have every window with a rule, to be read by a person: hardly any of them should
-be false. Nothing of the windows is printed.
+data/distractors.jsonl; that none of them shares a turn with data/labelled/train-14.jsonl is checked. What they hold was
+read by a large language model (real_chat_labels.jsonl): a rule is false if it is like none of a window's required and
+optional ones (penchant.evaluate.matching). OUTPUT/balanced.jsonl and recall.jsonl have every window with a rule, to be
+read by a person. Nothing of the windows is printed. Needs: pip install 'penchant[train]'.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import platform
@@ -26,13 +28,18 @@ from typing import Any
 from tqdm import tqdm
 
 from penchant import Extractor, Turn
-from penchant.extract.confidence import FILE, load_confidence
+from penchant.evaluate.embedding import MiniLM
+from penchant.evaluate.matching import SemanticJudge, match
+from penchant.extract.confidence import FILE, Point, load_confidence
 from penchant.extract.embedded import WEIGHTS
 from penchant.extract.encoder import Encoder
+from penchant.extract.window import render_window
+from penchant.types import Extraction, LabelledWindow
 
 DATA = Path(__file__).parent.parent / "data"
 DISTRACTORS = DATA / "distractors.jsonl"
 LABELLED = DATA / "labelled" / "train-14.jsonl"
+LABELS = Path(__file__).with_name("real_chat_labels.jsonl")
 SHARES = {"arena_hard": 150, "oasst_sample": 110, "specstory_sessions": 90, "mtbench_vicuna": 50}
 SPEAKER = re.compile(r"^_\*\*(User|Assistant|Agent)[^*]*\*\*_\s*$", re.MULTILINE)
 
@@ -113,13 +120,49 @@ def beginnings(path: Path) -> set[str]:
     return {turn["content"].strip()[:200] for record in lines(path) for turn in record["turns"]}
 
 
-def speed(windows: list[Window], gate: bool) -> float:
-    """Return windows per second, loaded and warm."""
-    with Extractor.load(gate=gate) as extractor:
+def label(windows: list[Window]) -> list[LabelledWindow]:
+    """Return the windows with what was read in them."""
+    labels = {record["window"]: record for record in lines(LABELS)}
+    found = []
+    for window in windows:
+        name = digest(window)
+        if name not in labels:
+            raise SystemExit(f"{LABELS.name} does not know a window: FOLDER holds other versions of the repositories")
+        rules = {kind: labels[name][kind] for kind in ("preferences", "optional")}
+        found.append(LabelledWindow.model_validate({"id": name, "turns": window} | rules))
+    return found
+
+
+def digest(window: Window) -> str:
+    """Return a window's name, which gives nothing of it away."""
+    return hashlib.sha256(render_window(window).encode()).hexdigest()[:16]
+
+
+def extract(windows: list[Window], point: Point, gate: bool) -> tuple[list[Extraction], float]:
+    """Return what is found, and windows per second, loaded and warm."""
+    with Extractor.load(point=point, gate=gate) as extractor:
         extractor.extract(windows[0])
         started = time.perf_counter()
-        list(extractor.extract_many(windows))
-        return len(windows) / (time.perf_counter() - started)
+        found = list(tqdm(extractor.extract_many(windows), desc=point, total=len(windows), disable=None))
+        return found, len(windows) / (time.perf_counter() - started)
+
+
+def report(point: str, found: list[Extraction], gold: list[LabelledWindow], judge: SemanticJudge, path: Path) -> None:
+    """Print how many windows have a rule and a false one, and write those with a rule."""
+    matched = [match(extraction, window, judge).verdicts for extraction, window in zip(found, gold, strict=True)]
+    with path.open("w", encoding="utf-8") as file:
+        for window, extraction, verdicts in zip(gold, found, matched, strict=True):
+            if extraction.preferences:
+                record = window.model_dump(mode="json", include={"id", "turns", "preferences", "optional"})
+                file.write(
+                    json.dumps(record | {"found": extraction.model_dump(mode="json"), "verdicts": verdicts}) + "\n"
+                )
+    with_rule, false = sum(map(bool, matched)), sum("wrong" in verdicts for verdicts in matched)
+    right, required = sum(v.count("right") for v in matched), sum(len(window.preferences) for window in gold)
+    print(
+        f"{point}: {with_rule} windows with a rule, {false} with a false one ({false / len(gold):.1%}), "
+        f"{right} of {required} required rules found; {path}"
+    )
 
 
 def main() -> None:
@@ -129,26 +172,19 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True)
     args = parser.parse_args()
     windows = draw(args.folder)
+    gold = label(windows)
     args.output.mkdir(parents=True, exist_ok=True)
-    confidence = load_confidence(WEIGHTS / FILE)
-    passed = Encoder(WEIGHTS / "encoder").probabilities(windows) >= confidence.gate
-    counts = {}
-    for point in ("balanced", "recall"):
-        with Extractor.load(point=point) as extractor:
-            results = list(tqdm(extractor.extract_many(windows), desc=point, total=len(windows), disable=None))
-        counts[point] = sum(bool(result.preferences) for result in results)
-        with (args.output / f"{point}.jsonl").open("w", encoding="utf-8") as file:
-            for number, (window, result) in enumerate(zip(windows, results, strict=True)):
-                if result.preferences:
-                    record = {"window": number, "turns": [turn.model_dump() for turn in window]} | result.model_dump()
-                    file.write(json.dumps(record, ensure_ascii=False) + "\n")
-    with_gate, without = speed(windows, gate=True), speed(windows, gate=False)
+    passed = Encoder(WEIGHTS / "encoder").probabilities(windows) >= load_confidence(WEIGHTS / FILE).gate
+    balanced, with_gate = extract(windows, "balanced", gate=True)
+    recall, without = extract(windows, "recall", gate=False)  # the points differ in what is kept, not in what is read
+    recall = [each if passes else Extraction() for each, passes in zip(recall, passed, strict=True)]
     print(
         f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, {date.today()}; {len(windows)} windows"
     )
     print(f"the gate lets {passed.mean():.1%} pass")
-    for point, count in counts.items():
-        print(f"{point}: {count} windows with a rule ({count / len(windows):.1%}), see {args.output / point}.jsonl")
+    judge = SemanticJudge(MiniLM().embed)
+    report("balanced", balanced, gold, judge, args.output / "balanced.jsonl")
+    report("recall", recall, gold, judge, args.output / "recall.jsonl")
     print(f"{with_gate:.1f} windows/s with the gate, {without:.1f} without ({with_gate / without:.1f}x)")
 
 

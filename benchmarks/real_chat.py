@@ -107,17 +107,22 @@ def draw(folder: Path, shares: Mapping[str, int] = SHARES) -> list[Window]:
     distractors, labelled = beginnings(DISTRACTORS), beginnings(LABELLED)
     drawn: list[Window] = []
     for name, count in shares.items():
-        found = {window[-1].content.strip()[:200]: window for window in SOURCES[name](folder / name)}
-        fresh = [w for w in found.values() if not any(turn.content.strip()[:200] in distractors for turn in w)]
+        found = {beginning(window[-1].content): window for window in SOURCES[name](folder / name)}
+        fresh = [w for w in found.values() if not any(beginning(turn.content) in distractors for turn in w)]
         drawn += random.Random(0).sample(fresh, min(count, len(fresh)))
-    if any(turn.content.strip()[:200] in labelled for window in drawn for turn in window):
+    if any(beginning(turn.content) in labelled for window in drawn for turn in window):
         raise SystemExit(f"a window that would be drawn is in {LABELLED.name}, which the model was trained on")
     return drawn
 
 
+def beginning(text: str) -> str:
+    """Return by what a turn is known again."""
+    return text.strip()[:200]
+
+
 def beginnings(path: Path) -> set[str]:
     """Return how the turns of a file begin."""
-    return {turn["content"].strip()[:200] for record in lines(path) for turn in record["turns"]}
+    return {beginning(turn["content"]) for record in lines(path) for turn in record["turns"]}
 
 
 def label(windows: list[Window]) -> list[LabelledWindow]:

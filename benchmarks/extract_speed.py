@@ -43,6 +43,7 @@ from penchant.models.store import ModelStore
 
 DEV = Path(__file__).parent.parent / "data" / "labelled" / "dev.jsonl"
 Window = list[Turn]
+WARM_UP: Window = [Turn(role="user", content="Always answer in one sentence, please. What is a monad?")]
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,7 @@ def snippet(folder: Path, dtype: str) -> Callable[[Window], Extraction]:
 
 def time_singly(run: Callable[[Window], Extraction], windows: Sequence[Window], name: str) -> Timing:
     """Run one window after the other."""
-    run(windows[0])
+    run(WARM_UP)
     latencies, results = [], []
     for window in tqdm(windows, desc=name, disable=None):
         started = time.perf_counter()
@@ -249,11 +250,11 @@ def main() -> None:
     sets = {"Mixed traffic, 10% with preferences": mixed, "dev as it is, every third window": dev}
     timings: dict[str, dict[str, Timing]] = {title: {} for title in sets}
     for way, gate in (("penchant", True), ("penchant, no gate", False)):
-        with Extractor.load(gate=gate) as extractor:
-            for title, windows in sets.items():
+        for title, windows in sets.items():
+            with Extractor.load(gate=gate) as extractor:  # a new one, which remembers no window of the other set
                 timings[title][way] = time_embedded(extractor, windows)
     gated = time_singly(gate_alone(), mixed, "gate, one by one")
-    dtypes = ("bfloat16", "float32") if has_fast_bfloat16() else ("float32",)
+    dtypes = ("bfloat16", "float32") if has_fast_bfloat16("cpu") else ("float32",)
     for dtype in dtypes:
         run = snippet(folder, dtype)
         for title, windows in sets.items():

@@ -267,8 +267,8 @@ class Settings:
     Args:
         mode: what the chat model is given.
         notes: most conditional notes in a prompt.
-        floor: least score of a conditional note, bonus included; below it no rule applies. None: that of the reranker,
-            which the embedded one alone has.
+        floor: least score of a conditional note, a log-probability plus its bonus; below it no rule applies. None: that
+            of the reranker, which the embedded one alone has (``math.log(0.1)``). ``-math.inf``: none.
         explore: draw the conditional notes by the policy (paper, section 5) in place of taking the best ones.
         background: read messages beside the chat model's work, not before it.
     """

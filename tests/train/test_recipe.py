@@ -70,6 +70,7 @@ def test_every_value_must_be_there(values: dict[str, Any], key: str) -> None:
         ("lora_rank=8", "r.yaml: .*with method: full, lora_rank, lora_alpha and lora_dropout must be null"),
         ("method=lora", "r.yaml: .*with method: lora, give lora_rank"),
         ("save_steps=3", None),
+        ("use_liger_kernel=true", "use_liger_kernel needs batching: padding-free"),
         ("logging_steps=4", "save_steps must be a multiple of logging_steps"),
         ("global_batch_size", "--set global_batch_size: give KEY=VALUE"),
         ("model=[", "--set model: the value cannot be read as YAML"),

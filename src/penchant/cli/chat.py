@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import io
+import json
 import math
 import re
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
 
-from penchant.chat import stream, text_of
-from penchant.cli.memory import find_card
+from penchant.chat import NO_STREAM, stream, text_of
+from penchant.cli.memory import MemoryFile, find_card
 from penchant.cli.memory import table_of as memory_table
 from penchant.cli.output import plain
 from penchant.cli.why import table_of
@@ -47,7 +47,7 @@ def chat(
     ] = None,
     user: Annotated[str, typer.Option(help="Who you are.")] = "me",
     session: Annotated[str | None, typer.Option(help="Go on with a session; default: a new one.")] = None,
-    file: Annotated[Path | None, typer.Option("--memory", metavar="FILE", help="The memory.")] = None,
+    file: MemoryFile = None,
     mode: Annotated[
         Literal["vars", "rag", "all-memory", "vanilla"], typer.Option(help="What the chat model is given.")
     ] = "vars",
@@ -170,9 +170,11 @@ def _server(model: str, endpoint: str | None) -> Answer:
         try:
             chunks: Any = client.chat.completions.create(model=model, messages=messages, stream=True)  # type: ignore[arg-type]
             for chunk in stream(chunks, pieces.append):
-                show(text_of(chunk))
+                show(text_of(chunk) or "")
         except openai.OpenAIError as error:
             raise ModelError(explain(client, error)) from error
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            raise ModelError(NO_STREAM) from error
         return "".join(pieces)
 
     return answer

@@ -33,7 +33,7 @@ def synthesise(
     wishes: Annotated[Path, typer.Option(help="A bank of wishes, JSON Lines.")] = _LABELLED / "wishes.jsonl",
     reactions: Annotated[Path, typer.Option(help="Exchanges with reactions.")] = _LABELLED / "reactions.jsonl",
     distractors: Annotated[
-        list[Path] | None, typer.Option(help="Dialogues without a wish.  [default: data/distractors.jsonl]")
+        list[Path] | None, typer.Option(help="Dialogues without a wish.", show_default="data/distractors.jsonl")
     ] = None,
     seed: Annotated[int, typer.Option(help="With the files, the only source of chance.")] = 0,
 ) -> None:

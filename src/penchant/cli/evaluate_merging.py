@@ -21,18 +21,24 @@ def merging(
         ),
     ] = None,
     apart: Annotated[
-        bool, typer.Option("--apart", help="Only the profiles that the pair reader was not trained on.")
+        bool,
+        typer.Option(
+            "--apart",
+            help="Only profiles that the pair reader was not trained on (one in eight); on all, it looks better.",
+        ),
     ] = False,
     threshold: Annotated[
         float | None,
         typer.Option(
             min=0.34,
             max=1,
-            help="Least probability of the same matter, of the reader alone.  [default: that of merging]",
+            help="Least probability of the same matter, of the reader alone.",
+            show_default="that of merging",
         ),
     ] = None,
     reader: Annotated[
-        Path | None, typer.Option(metavar="FILE.gguf", help="Weights of the pair reader.  [default: the shipped ones]")
+        Path | None,
+        typer.Option(metavar="FILE.gguf", help="Weights of the pair reader.", show_default="the shipped ones"),
     ] = None,
     embedder: Annotated[
         str, typer.Option(metavar="NAME", help="all-MiniLM-L6-v2, or a sentence-transformers model.")

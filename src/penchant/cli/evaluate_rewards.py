@@ -26,11 +26,13 @@ def rewards(
         typer.Option(
             min=0,
             max=1,
-            help="Estimates no further from 0 have no sign.  [default: chosen on the exchanges not kept apart]",
+            help="Estimates no further from 0 have no sign.",
+            show_default="chosen on the exchanges not kept apart",
         ),
     ] = None,
     reader: Annotated[
-        Path | None, typer.Option(metavar="FILE.gguf", help="Weights of the pair reader.  [default: the shipped ones]")
+        Path | None,
+        typer.Option(metavar="FILE.gguf", help="Weights of the pair reader.", show_default="the shipped ones"),
     ] = None,
     embedder: Annotated[
         str, typer.Option(metavar="NAME", help="all-MiniLM-L6-v2, or a sentence-transformers model.")

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,7 +26,7 @@ memory = typer.Typer(
     no_args_is_help=True,
 )
 
-_File = Annotated[
+MemoryFile = Annotated[
     Path | None,
     typer.Option(
         "--memory", metavar="FILE", help="The memory; default: memory.db in $PENCHANT_HOME or your data folder."
@@ -34,7 +37,7 @@ _Card = Annotated[str, typer.Argument(help="The card's id, or how it begins, as 
 
 
 @memory.command()
-def users(file: _File = None) -> None:
+def users(file: MemoryFile = None) -> None:
     """List the users of whom anything is kept, one a line."""
     for user in _open(file).users():
         typer.echo(_shown(user))
@@ -45,7 +48,7 @@ def list_(
     user: _User,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
     history: Annotated[bool, typer.Option("--history", help="Superseded cards too.")] = False,
-    file: _File = None,
+    file: MemoryFile = None,
 ) -> None:
     """List a user's cards, oldest first."""
     opened = _open(file)
@@ -60,7 +63,7 @@ def list_(
 
 
 @memory.command()
-def show(user: _User, card: _Card, file: _File = None) -> None:
+def show(user: _User, card: _Card, file: MemoryFile = None) -> None:
     """Show a card with its history and where each wish was said."""
     opened = _open(file)
     for old in opened.history(user, find_card(opened, user, card)):
@@ -94,7 +97,7 @@ def edit(
     card: _Card,
     condition: Annotated[str | None, typer.Option(help="When it shall apply.")] = None,
     action: Annotated[str | None, typer.Option(help="What shall be done then.")] = None,
-    file: _File = None,
+    file: MemoryFile = None,
 ) -> None:
     """Put a card in other words; the old ones stay in its history."""
     if condition is None and action is None:
@@ -108,7 +111,7 @@ def pin(
     user: _User,
     card: _Card,
     off: Annotated[bool, typer.Option("--off", help="Unpin it.")] = False,
-    file: _File = None,
+    file: MemoryFile = None,
 ) -> None:
     """Put a card into every prompt."""
     opened = _open(file)
@@ -116,7 +119,7 @@ def pin(
 
 
 @memory.command()
-def delete(user: _User, card: _Card, file: _File = None) -> None:
+def delete(user: _User, card: _Card, file: MemoryFile = None) -> None:
     """Delete a card with its history, for good."""
     opened = _open(file)
     opened.delete(user, find_card(opened, user, card))
@@ -126,7 +129,7 @@ def delete(user: _User, card: _Card, file: _File = None) -> None:
 def delete_user(
     user: _User,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
-    file: _File = None,
+    file: MemoryFile = None,
 ) -> None:
     """Delete everything that is kept of a user, for good."""
     if not yes:
@@ -139,13 +142,15 @@ def delete_user(
 def export(
     user: Annotated[list[str] | None, typer.Argument(help="Whose; none: every user's.")] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="A file; default: standard output.")] = None,
-    file: _File = None,
+    file: MemoryFile = None,
 ) -> None:
     """Write all that is kept of users as JSON, a line for each, without loss."""
+    if output:
+        _check_apart(output, existing(file).resolve())
     opened = _open(file)
     if unknown := [name for name in user or [] if not opened.read(name).snapshot.version]:
         raise InputError(f"nothing is kept of {unknown[0]!r}: `penchant memory users` lists whom there is")
-    with Sink(output) as sink:
+    with _opened_whole(output) as sink:
         for name in user or opened.users():
             sink.write(json.dumps(opened.export(name), ensure_ascii=False) + "\n")
 
@@ -153,7 +158,7 @@ def export(
 @memory.command("import")
 def import_(
     source: Annotated[Path, typer.Argument(help="What `penchant memory export` wrote; - is standard input.")],
-    file: _File = None,
+    file: MemoryFile = None,
 ) -> None:
     """Take users from an export; one who is there already, or a bad line, is left out.
 
@@ -173,6 +178,33 @@ def import_(
                     failed = True
     if failed:
         raise typer.Exit(3)
+
+
+def _check_apart(output: Path, path: Path) -> None:
+    """Refuse to write over a memory, or over what SQLite keeps beside it."""
+    for each in (path, *(path.with_name(path.name + end) for end in ("-wal", "-shm", "-journal"))):
+        both_there = output.exists() and each.exists()
+        if output.samefile(each) if both_there else output.resolve() == each.resolve():
+            raise InputError(f"--output {output} is a file of the memory itself: name another one")
+
+
+@contextmanager
+def _opened_whole(output: Path | None) -> Iterator[Sink]:
+    """Open standard output or a file for lines; what a file held stays until all of them are written."""
+    if output is None or (output.exists() and not output.is_file()):  # a pipe, say
+        with Sink(output) as sink:
+            yield sink
+        return
+    path = output.resolve()  # a link goes on being one
+    part = path.with_name(f".part-{path.name}")
+    try:
+        with Sink(part) as sink:
+            if path.exists():
+                shutil.copymode(path, part)  # before anything is in it
+            yield sink
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def _shown(user: str) -> str:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from penchant.cli.memory import existing
+from penchant.cli.memory import MemoryFile, existing
 from penchant.cli.output import plain
 from penchant.session import Exchange
 
@@ -18,9 +17,7 @@ from penchant.session import Exchange
 def why(
     user: Annotated[str, typer.Argument(help="The user's id.")],
     session: Annotated[str, typer.Argument(help="The session's name.")],
-    file: Annotated[
-        Path | None, typer.Option("--memory", metavar="FILE", help="The memory; default: the one in $PENCHANT_HOME.")
-    ] = None,
+    file: MemoryFile = None,
     as_json: Annotated[bool, typer.Option("--json", help="As a JSON object.")] = False,
 ) -> None:
     """Say which cards were considered for a session's last message, how each scored, and which feedback moved it."""

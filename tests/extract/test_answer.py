@@ -47,13 +47,19 @@ def test_required_and_optional_rules_stay_so() -> None:
 def test_text_that_holds_no_line_is_not_an_empty_answer(text: str) -> None:
     found = lines.read(text)
     assert found.valid == (text.strip() == "-")
-    assert found.valid or "line 1" in (found.error or "")
+    assert found.valid or ("line 1" if text else "it is empty") in (found.error or "")
 
 
 def test_a_bad_line_is_dropped_and_reported() -> None:
     found = lines.read("general -> be brief |9\noh dear\nfor maths -> show steps |5")
     assert [rule.action for rule in found.preferences] == ["be brief", "show steps"]
     assert found.repairs == ("dropped line 2: it is not CONDITION -> ACTION |DIGIT",)
+
+
+def test_a_blank_line_is_no_dropped_line() -> None:
+    found = lines.read("general -> be brief |9\n\n \nfor maths -> show steps |5\n")
+    assert [rule.action for rule in found.preferences] == ["be brief", "show steps"]
+    assert found.repairs == ()
 
 
 def test_over_long_lines_are_cut_and_many_are_too_many() -> None:

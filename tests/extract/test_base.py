@@ -147,6 +147,26 @@ def test_the_event_loop_stays_free(many: bool) -> None:
     assert actions(asyncio.run(run())) == ["a"]
 
 
+def test_the_event_loop_stays_free_while_an_input_is_waited_for() -> None:
+    begun, released = threading.Event(), threading.Event()
+
+    def slow() -> Iterator[list[dict[str, Any]]]:
+        begun.set()
+        assert released.wait(60)
+        yield says("a")
+
+    async def release() -> None:
+        while not begun.is_set():
+            await asyncio.sleep(0.001)
+        released.set()
+
+    async def run() -> list[Extraction]:
+        results, _ = await asyncio.wait_for(asyncio.gather(collect(ScriptedExtractor(echo), slow()), release()), 50)
+        return list(results)
+
+    assert actions(asyncio.run(run())) == ["a"]
+
+
 def test_a_bug_of_the_extractor_reaches_the_caller() -> None:
     def script(turns: Sequence[Turn]) -> Extraction:
         raise ZeroDivisionError

@@ -54,6 +54,8 @@ def test_other_turns_are_left_out_and_indices_stay(role: str) -> None:
         ([{"type": "text", "text": "a"}, {"type": "input_text", "text": "b"}], "a\nb"),
         ([{"type": "output_text", "text": "a"}, "b", None, {"text": "c"}], "a\nb\nc"),
         ({"type": "text", "text": "a"}, "a"),
+        ([{"type": "text", "text": {"value": "a", "annotations": []}}], "a"),
+        ([{"type": ["x"], "text": "not shown"}, "a"], "a"),
         ([{"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}, {"text": "a"}], "[image]\na"),
         ([{"type": "input_audio"}, {"type": "video"}, {"type": "input_file"}], "[audio]\n[video]\n[file]"),
         ([{"content_type": "image_asset_pointer", "asset_pointer": "file://x"}, "a"], "[image]\na"),
@@ -86,6 +88,9 @@ def test_a_turn_that_only_calls_a_tool_is_empty() -> None:
         ({"from": "human", "value": 7}, r"turns\[1\]\.value must be text"),
         ({"role": "user", "content": ["a", 7]}, r"turns\[1\]\.content\[1\] must be text or an object .*, not int"),
         ({"role": "user", "content": [["a"]]}, r"turns\[1\]\.content\[0\] must be text .*, not list"),
+        ({"role": "user", "content": [{"type": "text", "text": {"it": "a"}}]}, r"content\[0\]\.text must .* dict"),
+        ({"role": "user", "content": [{"type": "input_text", "text": 7}]}, r"content\[0\]\.text must be text, not int"),
+        ({"role": "user", "content": [{"type": "text", "content": "hi"}]}, r"content\[0\]\.text must be .* missing"),
         ({"role": "x" * 10_000, "content": "hi"}, r"turns\[1\]\.role is 'xxx"),
     ],
 )  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shutil
@@ -59,6 +60,12 @@ def extractors(folders: list[Path]) -> list[Extractor]:
 
 
 @pytest.fixture(scope="module")
+def answers(extractors: list[Extractor]) -> list[list[Extraction]]:
+    """What each of them finds in the hostile texts, read together."""
+    return [list(extractor.extract_many(dialogue(text) for text in HOSTILE)) for extractor in extractors]
+
+
+@pytest.fixture(scope="module")
 def calibrated(folders: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Give the model that writes lines a confidence that lets everything pass."""
     folder = tmp_path_factory.mktemp("calibrated") / "model"
@@ -79,27 +86,24 @@ def dialogue(text: str) -> list[dict[str, str]]:
     return [{"role": "user", "content": text}]
 
 
-def test_whatever_the_model_writes_is_valid(extractors: list[Extractor]) -> None:
+def test_whatever_the_model_writes_is_valid(answers: list[list[Extraction]]) -> None:
     seen = set()
-    for extractor in extractors:
-        for result in extractor.extract_many(dialogue(text) for text in HOSTILE):
-            assert parse_strict(serialise(result.preferences)) == result.preferences
-            if not result.valid:  # this model would write on for ever
-                assert result.error == "the answer was cut off before its first rule was complete"
-            seen.add((result.valid, bool(result.preferences)))
+    for result in itertools.chain.from_iterable(answers):
+        assert parse_strict(serialise(result.preferences)) == result.preferences
+        if not result.valid:  # this model would write on for ever
+            assert result.error == "the answer was cut off before its first rule was complete"
+        seen.add((result.valid, bool(result.preferences)))
     assert {(True, False), (False, False)} <= seen
 
 
-def test_a_window_does_not_depend_on_its_neighbours(extractors: list[Extractor]) -> None:
-    extractor = extractors[0]
-    together = list(extractor.extract_many(dialogue(text) for text in HOSTILE))
-    alone = [extractor.extract(dialogue(text)) for text in HOSTILE]
-    assert together == alone
+def test_a_window_does_not_depend_on_its_neighbours(
+    extractors: list[Extractor], answers: list[list[Extraction]]
+) -> None:
+    assert [extractors[0].extract(dialogue(text)) for text in HOSTILE] == answers[0]
 
 
-def test_threads_share_an_extractor(extractors: list[Extractor]) -> None:
+def test_threads_share_an_extractor(extractors: list[Extractor], answers: list[list[Extraction]]) -> None:
     extractor = extractors[1]
-    expected = list(extractor.extract_many(dialogue(text) for text in HOSTILE))
     found: dict[int, list[Extraction]] = {}
 
     def work(number: int) -> None:
@@ -110,7 +114,7 @@ def test_threads_share_an_extractor(extractors: list[Extractor]) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert [found[number] for number in range(4)] == [expected] * 4
+    assert [found[number] for number in range(4)] == [answers[1]] * 4
 
 
 def test_an_interrupt_leaves_nothing_behind(extractors: list[Extractor], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -140,9 +144,10 @@ def test_an_interrupt_leaves_nothing_behind(extractors: list[Extractor], monkeyp
 
 
 def test_with_gate_samples_and_evidence_too_every_answer_is_well_formed(calibrated: Path) -> None:
+    turns = [dialogue(text) for text in HOSTILE[2:6]]
     with Extractor.load(model=str(calibrated), point="recall") as extractor:
-        together = list(extractor.extract_many(dialogue(text) for text in HOSTILE))
-        alone = [extractor.extract(dialogue(text)) for text in HOSTILE]
+        together = list(extractor.extract_many(turns))
+        alone = [extractor.extract(each) for each in turns]
     for result in together:
         assert parse_strict(serialise(result.preferences)) == result.preferences
         assert len(result.evidence) == len(result.preferences)
@@ -155,7 +160,7 @@ def test_the_gate_can_be_switched_off(calibrated: Path, tmp_path: Path) -> None:
     shutil.copytree(calibrated, folder)
     shut = Confidence.model_validate_json((folder / "confidence.json").read_bytes()).model_copy(update={"gate": 1.0})
     (folder / "confidence.json").write_text(shut.model_dump_json())
-    turns = [dialogue(text) for text in HOSTILE]
+    turns = [dialogue(text) for text in HOSTILE[3:6]]
     with Extractor.load(model=str(folder)) as gated, Extractor.load(model=str(folder), gate=False) as ungated:
         assert list(gated.extract_many(turns)) == [Extraction()] * len(turns)
         assert list(ungated.extract_many(turns)) != [Extraction()] * len(turns)
@@ -214,12 +219,10 @@ def test_question_and_answer_are_the_tokens_of_the_whole(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("tokens", [1, 900, 8000])
 def test_windows_wait_for_room_in_the_cache(
-    extractors: list[Extractor], monkeypatch: pytest.MonkeyPatch, tokens: int
+    extractors: list[Extractor], answers: list[list[Extraction]], monkeypatch: pytest.MonkeyPatch, tokens: int
 ) -> None:
-    extractor = extractors[2]
-    expected = list(extractor.extract_many(dialogue(text) for text in HOSTILE))
     monkeypatch.setattr("penchant.extract.generator._CACHE_TOKENS", tokens)
-    assert list(extractor.extract_many(dialogue(text) for text in HOSTILE)) == expected
+    assert list(extractors[2].extract_many(dialogue(text) for text in HOSTILE)) == answers[2]
 
 
 @pytest.mark.parametrize("make", [lambda path: None, lambda path: (path / "tokenizer.json").write_text("{")])

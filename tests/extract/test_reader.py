@@ -161,6 +161,19 @@ def test_a_line_may_be_a_list_of_turns() -> None:
     assert texts(lines([HI], [HELLO, BYE])) == [{0: "hi"}, {0: "hello", 1: "bye"}]
 
 
+def test_long_lists_of_turns_on_lines_are_refused_with_the_remedy() -> None:
+    turns = [HI | {"content": "x" * 100_000}]
+    with pytest.raises(InputError, match=r"if each line is a dialogue, write it as \{\"turns\": \[\.\.\.\]\}$"):
+        read(lines(turns, turns))
+    assert [found.error for found in read(lines({"turns": turns}, {"turns": turns}))] == [None, None]
+
+
+def test_a_number_that_is_too_long_is_refused_with_the_remedy() -> None:
+    with pytest.raises(InputError, match='integer overflow; put numbers of more than 18 digits in "quotes"'):
+        read(json.dumps([{"id": 10**30, "turns": [HI]}]))
+    assert read(json.dumps([{"id": 10**18 - 1, "turns": [HI]}]))[0].id == "9" * 18
+
+
 def test_a_bad_record_in_a_list_gives_its_error_and_the_rest_goes_on() -> None:
     found = texts(json.dumps([{"turns": []}, 7, {"turns": [HI]}], indent=1))
     assert found[0].startswith("record 1: the dialogue has no user turn")

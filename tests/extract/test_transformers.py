@@ -6,10 +6,11 @@ import shutil
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from penchant.errors import ModelError
+from penchant.errors import InputError, ModelError
 from penchant.extract.base import Extractor
 from penchant.extract.window import SYSTEM_PROMPTS, build_messages
 from penchant.types import Extraction, Message, Preference, Turn
@@ -143,6 +144,30 @@ def test_the_prompt_is_the_one_asked_for(random_model: Path, monkeypatch: pytest
     monkeypatch.setattr(extractor, "_generate", lambda questions: [""] * len(questions))
     extractor.extract(user("Hi"))
     assert asked[0][0] == {"role": "system", "content": SYSTEM_PROMPTS["reference"]}
+
+
+def test_a_prompt_that_there_is_not_is_refused_before_anything_is_loaded() -> None:
+    with pytest.raises(InputError, match="no prompt 'poem': choose card or"):
+        Extractor.load("transformers", "/nowhere", prompt="poem")
+
+
+def test_a_batch_at_which_the_model_fails_is_not_valid_and_the_others_are_read(
+    taught_model: Path, lessons: list[Lesson], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    extractor = TransformersExtractor(str(taught_model), device="cpu", batch_size=1, max_new_tokens=64)
+    generate = extractor.model.generate
+    calls = []
+
+    def fail_once(*arguments: Any, **options: Any) -> Any:
+        calls.append(arguments)
+        if len(calls) == 2:
+            raise RuntimeError("out of memory")
+        return generate(*arguments, **options)
+
+    monkeypatch.setattr(extractor.model, "generate", fail_once)
+    expected = [Extraction(preferences=rules) for _, rules in lessons]
+    expected[1] = Extraction(valid=False, error="the model failed: out of memory")
+    assert extractor.extract_batch([turns for turns, _ in lessons]) == expected
 
 
 def test_an_answer_cut_by_the_token_limit_is_not_taken_for_no_preferences(

@@ -21,6 +21,7 @@ from penchant.extract.window import (
     render_window,
     select_window,
     shorten,
+    user_spans,
 )
 
 ANY_TEXT = st.text(st.characters(exclude_categories=()))
@@ -136,6 +137,34 @@ def test_any_dialogue_renders_within_its_bytes_and_labels(turns: list[Turn]) -> 
     assert labels == [{"user": "User", "assistant": "Assistant"}[turn.role] for turn in window]
     assert len(contents[-1].encode()) <= LAST_TURN_BYTES
     assert all(len(content.removesuffix("\n").encode()) <= TURN_BYTES for content in contents[:-1])
+
+
+LINES = "".join(f"{number:2} some words\n" for number in range(57)).strip()
+
+
+def read_spans(turns: list[Turn]) -> str:
+    """Return what the spans hold, as a model reads it."""
+    return ELISION.join(clean_text(turns[place].content[start:end]) for place, start, end in user_spans(turns))
+
+
+@pytest.mark.parametrize("size", [737, 794])
+@pytest.mark.parametrize("noise", ["\r\n", "\r", "\n\x00", "\x07\x07\n"])
+def test_the_users_spans_are_what_is_rendered_of_text_that_is_cleaned(noise: str, size: int) -> None:
+    text = LINES[:size]
+    noisy = " \x00 " + text.replace("\n", noise) + "\x1f \r\n"
+    turns = [user(noisy), bot("ok"), user("bye")]
+    rendered = render_window(turns).removeprefix("User: ").partition("\nAssistant: ")[0]
+    assert (ELISION in rendered) == (size > TURN_BYTES)
+    assert read_spans([*turns[:2], user("bye")]) == f"{rendered}{ELISION}bye"
+
+
+@given(LONG_TEXT.filter(lambda text: clean_text(text).strip() and not re.search("(User|Assistant):", clean_text(text))))
+def test_the_users_spans_are_what_is_rendered(text: str) -> None:
+    assert render_window([user(text)]) == f"User: {read_spans([user(text)])}"
+
+
+def test_spans_of_ordinary_text_are_its_own_characters() -> None:
+    assert user_spans([user("  hi\tthere \n"), user("é" * 2000)]) == [(0, 2, 10), (1, 0, 766), (1, 1234, 2000)]
 
 
 @pytest.mark.parametrize("label", ["User:", "Assistant:"])

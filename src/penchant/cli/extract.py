@@ -60,11 +60,16 @@ def extract(
         str | None,
         typer.Option(
             metavar="URL",
-            help="endpoint: the server, e.g. http://localhost:8000/v1. The key is read from PENCHANT_API_KEY.",
+            help="endpoint: the server, e.g. http://localhost:8000/v1; default: $OPENAI_BASE_URL, or OpenAI. "
+            "The key is read from PENCHANT_API_KEY, without a URL also from OPENAI_API_KEY.",
         ),
     ] = None,
     prompt: Annotated[
-        PromptName | None, typer.Option(help="transformers, endpoint: the system prompt the model was trained with.")
+        PromptName | None,
+        typer.Option(
+            help="transformers, endpoint: the system prompt; card (default) for the published model, "
+            "guide for a general LLM."
+        ),
     ] = None,
     point: Annotated[
         Point, typer.Option(help="embedded: balanced (best F1), or recall (miss little, and expect more wrong rules).")
@@ -72,7 +77,7 @@ def extract(
     gate: Annotated[
         bool, typer.Option("--gate/--no-gate", help="embedded: let the small encoder decide which windows are read.")
     ] = True,
-    min_confidence: Annotated[float, typer.Option(min=0, max=1, help="Leave out rules below this.")] = 0.0,
+    min_confidence: Annotated[float, typer.Option(min=0, max=1, help="Leave out rules below this, too.")] = 0.0,
     per_turn: Annotated[
         bool, typer.Option("--per-turn", help="A window for every user turn, not just the last.")
     ] = False,
@@ -80,7 +85,8 @@ def extract(
     """Extract preferences from dialogues.
 
     Writes one line for each window, in order: id, preferences (condition, action, confidence), valid, error, evidence
-    (the user's words that each rule rests on: turn, start, end, text), unsupported (rules dropped for want of it).
+    (the user's words that each rule rests on: turn, start, end, text), unsupported (rules dropped for want of it),
+    repairs (what had to be mended in the model's answer).
     A dialogue that cannot be read gives a line that is not valid, and the rest goes on.
 
     Exit code: 0 all is well; 1 could not run; 2 wrong usage; 3 some windows are not valid.
@@ -112,7 +118,7 @@ def extract(
 def _write(
     results: Iterator[tuple[WindowKey, Extraction]], writer: Writer, min_confidence: float, bar: tqdm[Any]
 ) -> bool:
-    """Write results as they come, and what is wrong with them to stderr; say whether all are valid."""
+    """Write results as their batches are done, and what is wrong with them to stderr; say whether all are valid."""
     invalid = repaired = 0
     for count, (key, result) in enumerate(results, 1):
         writer.write(key.name, key.turn, renumber(_keep(result, min_confidence), key.places))
@@ -172,7 +178,7 @@ def _windows(
 
 
 def _unbuffered_stdin() -> BinaryIO | io.RawIOBase:
-    """Return standard input such that a read gives what there is: a slow pipe is worked on as it comes."""
+    """Return standard input such that a read gives what there is: a batch need not wait for a full buffer."""
     raw: BinaryIO | io.RawIOBase = getattr(sys.stdin.buffer, "raw", sys.stdin.buffer)
     return raw
 

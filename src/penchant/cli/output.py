@@ -59,7 +59,8 @@ class Sink:
 class JsonWriter:
     """One JSON object a line.
 
-    Its keys: id, turn (only with a window for every turn), preferences, valid, error, evidence, unsupported.
+    Its keys: id, turn (only with a window for every turn), preferences, valid, error, evidence, unsupported,
+    repairs.
     """
 
     def __init__(self, sink: Sink) -> None:
@@ -71,6 +72,7 @@ class JsonWriter:
         line["preferences"] = [rule.model_dump() for rule in result.preferences]
         line |= {"valid": result.valid, "error": result.error}
         line |= {"evidence": [item.model_dump() for item in result.evidence], "unsupported": result.unsupported}
+        line["repairs"] = result.repairs
         self._sink.write(json.dumps(line, ensure_ascii=False) + "\n")
 
 

@@ -17,6 +17,8 @@ Key = TypeVar("Key")
 Item = TypeVar("Item")
 Kind = Literal["embedded", "transformers", "endpoint"]
 
+CLOSED = "this extractor has been closed: load another"
+
 
 class Extractor(ABC):
     """Extract preferences from dialogues; the object may be shared between threads.
@@ -62,7 +64,11 @@ class Extractor(ABC):
     def extract_batch(self, windows: Sequence[Sequence[Turn]]) -> list[Extraction]:
         """Extract from windows that each end with a user turn; one result for each, in order.
 
-        A window that fails gives an extraction that is not valid; the others are not affected.
+        A window that fails gives an extraction that is not valid; the others are not affected. Where a model fails
+        at all that it reads together, for want of memory say, this holds for each of these windows.
+
+        Raises:
+            ModelError: the extractor has been closed.
         """
 
     def extract(self, turns: Sequence[AnyTurn]) -> Extraction:
@@ -70,6 +76,7 @@ class Extractor(ABC):
 
         Raises:
             InputError: the turns cannot be read, or none of them is a user turn with text.
+            ModelError: the extractor has been closed.
         """
         numbered = numbered_turns(turns)
         places, window = zip(*numbered, strict=True)
@@ -78,8 +85,9 @@ class Extractor(ABC):
     def extract_many(self, dialogues: Iterable[Sequence[AnyTurn]]) -> Iterator[Extraction]:
         """Extract from any number of dialogues; results come in order, as soon as their batch is done.
 
-        The input is consumed lazily, a batch at a time. A dialogue that cannot be read gives an extraction
-        that is not valid and says why.
+        The input is consumed lazily, a batch at a time: first eight dialogues, then ``batch_size`` of them, and a slow
+        input is waited for until a batch is full. A dialogue that cannot be read gives an extraction that is not
+        valid and says why.
         """
         for _, extraction in self.extract_keyed((None, dialogue) for dialogue in dialogues):
             yield extraction
@@ -96,8 +104,9 @@ class Extractor(ABC):
         return await asyncio.to_thread(self.extract, turns)
 
     async def aextract_many(self, dialogues: Iterable[Sequence[AnyTurn]]) -> AsyncIterator[Extraction]:
-        """Do as ``extract_many`` without blocking the event loop."""
-        for batch in self._batches((None, dialogue) for dialogue in dialogues):
+        """Do as ``extract_many`` without blocking the event loop; dialogues are taken from the iterable in a thread."""
+        batches = self._batches((None, dialogue) for dialogue in dialogues)
+        while batch := await asyncio.to_thread(lambda: next(batches, None)):
             for _, extraction in await asyncio.to_thread(self._extract_readable, batch):
                 yield extraction
 
@@ -113,7 +122,7 @@ class Extractor(ABC):
         self.close()
 
     def _batches(self, items: Iterable[Item]) -> Iterator[list[Item]]:
-        """Group items; the first group is small, so that the first results come soon."""
+        """Group items; the first group is small, so that the first results come soon. Each is full before it goes."""
         iterator = iter(items)
         size = min(8, self.batch_size)
         while batch := list(islice(iterator, size)):
@@ -136,6 +145,11 @@ class Extractor(ABC):
         found = self.extract_batch([[turn for _, turn in window] for window in windows]) if windows else []
         extracted = map(renumber, found, ([place for place, _ in window] for window in windows))
         return [(key, failure or next(extracted)) for (key, _), failure in zip(items, failures, strict=True)]
+
+
+def model_failure(error: Exception) -> str:
+    """Say in one line that a loaded model failed, and why."""
+    return f"the model failed: {' '.join(str(error).split())[:300] or type(error).__name__}"
 
 
 def renumber(result: Extraction, places: Sequence[int]) -> Extraction:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from tokenizers import Tokenizer
 
+from penchant.errors import ModelError
 from penchant.extract.answer import AnswerForm
 from penchant.extract.window import PromptName, build_messages
 from penchant.types import Preference, Turn
@@ -17,13 +18,19 @@ START, END = "<|im_start|>", "<|im_end|>"
 
 
 class ChatEncoder:
-    """Encode dialogues and answers as the fine-tuned model reads and writes them."""
+    """Encode dialogues and answers as the fine-tuned model reads and writes them.
+
+    Raises:
+        ModelError: the tokenizer has no ChatML.
+    """
 
     def __init__(self, tokenizer: Tokenizer, prompt: PromptName, form: AnswerForm) -> None:
         self._tokenizer = tokenizer
         self._tokenizer.encode_special_tokens = True  # special tokens in a text are text
         self._prompt, self.form = prompt, form
         vocabulary = tokenizer.get_vocab()
+        if missing := [token for token in (START, END) if token not in vocabulary]:
+            raise ModelError(f"the tokenizer has no {' and no '.join(missing)}: give a model that chats in ChatML")
         self._start, self.end = vocabulary[START], vocabulary[END]
         self.prefix = self.text(form.prefix)
 

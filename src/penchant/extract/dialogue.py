@@ -34,7 +34,7 @@ _ROLES: dict[str, Literal["user", "assistant"] | None] = {
 }
 """Roles in use, and what they are here; None: left out."""
 
-_TEXT_PARTS = {"text", "input_text", "output_text"}
+_TEXT_PARTS = ("text", "input_text", "output_text")
 
 
 def numbered_turns(turns: Sequence[Turn | Mapping[str, Any]]) -> list[tuple[int, Turn]]:
@@ -94,8 +94,12 @@ def _part_text(part: Any, where: str) -> str:
     if not isinstance(part, Mapping):
         raise InputError(f"{where} must be text or an object with 'text', not {_kind(part)}")
     text = part.get("text")
+    if isinstance(text, Mapping):  # as OpenAI's Assistants API has it
+        text = text.get("value", text)
     if isinstance(text, str) and part.get("type", "text") in _TEXT_PARTS:
         return text
+    if part.get("type") in _TEXT_PARTS and part.get("text", "") is not None:
+        raise InputError(f"{where}.text must be text, not {_kind(text) if 'text' in part else 'missing'}")
     kind = str(part.get("type") or part.get("content_type") or "attachment")
     for name in ("image", "audio", "video", "file"):
         if name in kind:

@@ -46,7 +46,7 @@ class EmbeddedExtractor(Extractor):
     batch_size = BATCH_SIZE
 
     def __init__(self, model: str | None = None, *, point: Point = "balanced", gate: bool = True) -> None:
-        self._point, self._gate = check_point(point), gate
+        self._point, self._gate, self._closed = check_point(point), gate, False
         folder = Path(model) if model else ModelStore.default().ensure(EMBEDDED)
         calibration = folder / FILE if model else WEIGHTS / FILE
         self._confidence = load_confidence(calibration) if calibration.exists() or not model else None
@@ -58,11 +58,28 @@ class EmbeddedExtractor(Extractor):
         try:
             self._finder = Finder(folder, read_form(folder), self._encoder)
         except ModelError as error:
-            hint = "give a folder that Penchant prepared" if model else "run `penchant models remove`, then `pull`"
-            raise ModelError(f"cannot load the embedded model ({error}): {hint}") from error
+            hint = "run `penchant models remove`, then `pull`"
+            if model:
+                hint = "give a folder that Penchant prepared, of an export its folder `embedded`"
+            raise ModelError(f"cannot load the embedded model in {folder} ({error}): {hint}") from error
 
     def extract_batch(self, windows: Sequence[Sequence[Turn]]) -> list[Extraction]:
-        """Extract from windows, as many at once as the key-value cache holds."""
+        """Extract from windows, as many at once as the key-value cache holds; if the model fails, none is valid."""
+        try:
+            return self._extract(windows)
+        except ModelError as error:
+            if self._closed:
+                raise
+            return [Extraction(valid=False, error=str(error))] * len(windows)
+
+    def close(self) -> None:
+        """Free the models once they are idle; the extractor cannot be used afterwards."""
+        self._closed = True
+        self._finder.close()
+        if self._encoder:
+            self._encoder.close()
+
+    def _extract(self, windows: Sequence[Sequence[Turn]]) -> list[Extraction]:
         if self._confidence is None or self._encoder is None:
             return self._finder.answer(windows)
         gates = self._encoder.probabilities(windows).tolist()
@@ -73,12 +90,6 @@ class EmbeddedExtractor(Extractor):
         for index, findings in zip(read, found, strict=True):
             results[index] = choose(findings, weighing, self._point)
         return results
-
-    def close(self) -> None:
-        """Free the models once they are idle; the extractor cannot be used afterwards."""
-        self._finder.close()
-        if self._encoder:
-            self._encoder.close()
 
 
 def _check_fit(confidence: Confidence, folder: Path) -> None:

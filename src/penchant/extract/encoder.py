@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from penchant.errors import ModelError
+from penchant.extract.base import CLOSED, model_failure
 from penchant.extract.window import user_spans
 from penchant.runtime import openvino as ov
 from penchant.runtime import release_signal_stack
@@ -91,7 +92,7 @@ class Encoder:
         order = sorted(range(len(rows)), key=lambda index: len(rows[index]))
         model = self._model
         if model is None:
-            raise ModelError("this extractor has been closed: load another")
+            raise ModelError(CLOSED)
         request = model.create_infer_request()
         for start in range(0, len(order), _BATCH):
             batch = order[start : start + _BATCH]
@@ -100,7 +101,10 @@ class Encoder:
             for place, index in enumerate(batch):
                 ids[place, : len(rows[index])] = rows[index]
                 mask[place, : len(rows[index])] = 1
-            found = request.infer([ids, mask])
+            try:
+                found = request.infer([ids, mask])
+            except (RuntimeError, MemoryError) as error:
+                raise ModelError(model_failure(error)) from error
             logits[batch], vectors[batch] = found[0], found[1]
         return logits, vectors
 

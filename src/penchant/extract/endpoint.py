@@ -9,16 +9,16 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from typing import Any
 
 import openai
 from pydantic import ValidationError
 
-from penchant.errors import InputError
-from penchant.extract.base import Extractor
+from penchant.errors import InputError, ModelError
+from penchant.extract.base import CLOSED, Extractor
 from penchant.extract.schema import PREFERENCE_LIST_SCHEMA, read_answer
-from penchant.extract.window import SYSTEM_PROMPTS, PromptName, build_messages
+from penchant.extract.window import PromptName, build_messages, check_prompt
 from penchant.servers import Completion, connect, explain
 from penchant.types import Extraction, Turn
 
@@ -65,10 +65,9 @@ class EndpointExtractor(Extractor):
     ) -> None:
         if not model:
             raise InputError("name the model that the server should run: model='...' or --model")
-        if prompt not in SYSTEM_PROMPTS:
-            raise InputError(f"no prompt {prompt!r}: choose {' or '.join(SYSTEM_PROMPTS)}")
         self.batch_size = 8 * concurrency
-        self._model, self._prompt, self._max_tokens = model, prompt, max_tokens
+        self._model, self._prompt, self._max_tokens = model, check_prompt(prompt), max_tokens
+        self._closed = False
         self._client = connect(base_url, timeout=timeout, retries=retries)
         self._pool = ThreadPoolExecutor(concurrency, thread_name_prefix="penchant-endpoint")
         self._structured = threading.Event()
@@ -76,18 +75,27 @@ class EndpointExtractor(Extractor):
 
     def extract_batch(self, windows: Sequence[Sequence[Turn]]) -> list[Extraction]:
         """Extract from windows; a request that fails for good makes that window's extraction not valid."""
-        return list(self._pool.map(self._extract_one, windows))
+        try:
+            return list(self._pool.map(self._extract_one, windows))
+        except (RuntimeError, CancelledError) as error:  # of a pool that is, or is being, shut down
+            if self._closed:
+                raise ModelError(CLOSED) from error
+            raise
 
     def close(self) -> None:
         """Drop the requests not yet sent, and the connections of those that are."""
+        self._closed = True
         self._pool.shutdown(wait=False, cancel_futures=True)
         self._client.close()
 
     def _extract_one(self, window: Sequence[Turn]) -> Extraction:
         try:
-            message = self._complete(window).choices[0].message
+            choice = self._complete(window).choices[0]
+            message = choice.message
             if message.refusal:
                 return self._failure(f"the model refused: {message.refusal}")
+            if choice.finish_reason == "length" and not (message.content or "").strip():
+                return self._failure(f"cut off after {self._max_tokens} tokens, before any answer: raise max_tokens")
         except (openai.OpenAIError, ValidationError) as error:
             return self._failure(error)
         return read_answer(message.content or "")

@@ -15,6 +15,7 @@ from tokenizers import Tokenizer
 
 from penchant.errors import ModelError
 from penchant.extract.answer import AnswerForm
+from penchant.extract.base import CLOSED, model_failure
 from penchant.extract.chat import ChatEncoder
 from penchant.extract.window import PromptName
 from penchant.runtime import openvino as ov
@@ -93,13 +94,16 @@ class Generator:
 
         Raises:
             InputError: a window has no user turn with any text.
-            ModelError: the model has been closed.
+            ModelError: the model has been closed, or fails, for want of memory say.
         """
         with self._lock:
             if self._pipeline is None:
-                raise ModelError("this extractor has been closed: load another")
+                raise ModelError(CLOSED)
             questions = [self.encoder.question(window) + self.encoder.prefix for window in windows]
-            return self._generate(questions, samples)
+            try:
+                return self._generate(questions, samples)
+            except (RuntimeError, MemoryError) as error:
+                raise ModelError(model_failure(error)) from error
 
     def _config(self, samples: int) -> genai.GenerationConfig:
         config = genai.GenerationConfig()

@@ -33,12 +33,14 @@ def serialise(preferences: Sequence[Preference]) -> str:
 
 
 def read(text: str) -> Extraction:
-    """Read lines; one that is none is dropped and reported, and an answer without any is not valid."""
+    """Read lines; one that is no rule is dropped and reported, and an answer without any is not valid."""
     if text.strip() == NOTHING:
         return Extraction()
     rules: list[Preference] = []
     repairs: list[str] = []
     for number, line in enumerate(text.strip().split("\n"), 1):
+        if not line.strip():
+            continue
         found = _LINE.fullmatch(line.strip())
         if not found:
             repairs.append(f"dropped line {number}: it is not CONDITION -> ACTION |DIGIT")
@@ -46,7 +48,7 @@ def read(text: str) -> Extraction:
         item = {"condition": found[1], "action": found[2], "confidence": round(int(found[3]) / 10 + 0.05, 2)}
         rules += [rule for rule in [mend_rule(f"line {number}", item, repairs)] if rule]
     if not rules:
-        return Extraction(valid=False, error=f"the answer holds no rule: {repairs[0]}")
+        return Extraction(valid=False, error=f"the answer holds no rule: {repairs[0] if repairs else 'it is empty'}")
     if len(rules) > MAX_RULES:
         repairs.append(f"kept the first {MAX_RULES} of {len(rules)} rules")
     return Extraction(preferences=unique(rules[:MAX_RULES]), repairs=tuple(repairs))

@@ -149,8 +149,8 @@ def _read_line(line: bytes, number: int, where: str) -> Dialogue:
 
 def _read_document(stream: io.RawIOBase, name: str, is_list: bool) -> Iterator[Dialogue]:
     """Read one JSON document, a list's items one at a time."""
+    turns = []
     try:
-        turns = []
         for number, item in enumerate(read_values(stream, int(is_list)), 1):
             if is_list and isinstance(item, Mapping) and ("role" in item or "from" in item):
                 turns.append(item)  # the document is itself a list of turns
@@ -161,7 +161,16 @@ def _read_document(stream: io.RawIOBase, name: str, is_list: bool) -> Iterator[D
     except (ijson.JSONError, UnicodeDecodeError) as error:
         reason = error.args[0]  # ijson's errors about bytes that are not UTF-8 come as bytes
         reason = reason.decode(errors="replace") if isinstance(reason, bytes) else str(error)
-        raise InputError(f"{name} is not JSON: {reason.strip().splitlines()[0]}") from error
+        reason = reason.strip().splitlines()[0]
+        raise InputError(f"{name} is not JSON: {reason}{_remedy(reason, bool(turns))}") from error
+
+
+def _remedy(reason: str, in_turns: bool) -> str:
+    if "integer overflow" in reason:  # without use_float ijson takes longer ones, and breaks down at the longest
+        return '; put numbers of more than 18 digits in "quotes"'
+    if in_turns and "trailing garbage" in reason:  # the file looked like one list of turns
+        return '; if each line is a dialogue, write it as {"turns": [...]}'
+    return ""
 
 
 def read_values(stream: io.RawIOBase, level: int) -> Iterator[Any]:

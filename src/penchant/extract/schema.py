@@ -100,19 +100,21 @@ def parse_tolerant(text: str) -> tuple[tuple[Preference, ...], tuple[str, ...]]:
 
     Think blocks, code fences, text around the object, single quotes, missing brackets, a missing
     ``preferences`` wrapper, over-long strings and confidences out of range are mended; a rule without
-    a condition or an action is dropped. Each of these is reported.
+    a condition or an action is dropped. Each of these is reported. Control characters go, and spaces are made single.
 
     Raises:
         ParseError: no preference list can be made out, which is not the same as an empty one.
     """
     repairs: list[str] = []
     try:
-        rules = parse_strict(text)
+        written = parse_strict(text)
     except ParseError:
         try:
             rules = _read_tolerant(text, repairs)
         except RecursionError as error:
             raise ParseError("the answer is nested too deeply") from error
+    else:
+        rules = _clean(written, repairs)
     if len(rules) > MAX_RULES:
         repairs.append(f"kept the first {MAX_RULES} of {len(rules)} rules")
     return rules[:MAX_RULES], tuple(repairs)
@@ -166,6 +168,21 @@ def _read_tolerant(text: str, repairs: list[str]) -> tuple[Preference, ...]:
     if items and not rules:
         raise ParseError(f"none of the {len(items)} rules can be used: {repairs[-1]}")
     return rules
+
+
+def _clean(written: Sequence[Preference], repairs: list[str]) -> tuple[Preference, ...]:
+    """Clean the texts of rules that are of the schema, which takes any characters."""
+    rules = []
+    for index, rule in enumerate(written):
+        where = f"preferences[{index}]"
+        clean = mend_rule(where, rule.model_dump(), repairs)
+        if clean:
+            rules.append(clean)
+        if clean and clean != rule:
+            repairs.append(f"cleaned {where}")
+    if written and not rules:
+        raise ParseError(f"none of the {len(written)} rules can be used: {repairs[-1]}")
+    return tuple(rules)
 
 
 def _strip(text: str, repairs: list[str]) -> str:

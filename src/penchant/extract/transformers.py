@@ -9,9 +9,9 @@ from typing import Any
 
 from penchant.errors import ModelError
 from penchant.extract.answer import CARD, read_form
-from penchant.extract.base import Extractor
+from penchant.extract.base import Extractor, model_failure
 from penchant.extract.template import encode_messages
-from penchant.extract.window import PromptName, build_messages
+from penchant.extract.window import PromptName, build_messages, check_prompt
 from penchant.extras import require
 from penchant.models.store import FORM
 from penchant.types import Extraction, Message, Turn
@@ -42,6 +42,7 @@ class TransformersExtractor(Extractor):
         dtype: ``float32``, ``bfloat16`` ...; ``auto``: as the checkpoint is stored.
 
     Raises:
+        InputError: there is no such prompt.
         ModelError: the model cannot be found or loaded.
     """
 
@@ -55,6 +56,8 @@ class TransformersExtractor(Extractor):
         device: str | None = None,
         dtype: str = "auto",
     ) -> None:
+        if prompt:
+            check_prompt(prompt)
         name = model or PUBLISHED
         self.batch_size, self._max_new_tokens = batch_size, max_new_tokens
         self._device = device or ("cuda" if torch.cuda.is_available() else "cpu")
@@ -79,15 +82,17 @@ class TransformersExtractor(Extractor):
             raise ModelError(f"{name}'s chat template cannot be used: {error}") from error
 
     def extract_batch(self, windows: Sequence[Sequence[Turn]]) -> list[Extraction]:
-        """Extract from windows; an answer that cannot be parsed makes that window's extraction not valid."""
+        """Extract from windows; an answer that cannot be parsed makes that window's extraction not valid.
+
+        So does a failure of the model, for all windows that it reads together.
+        """
         with self._lock:  # the tokenizer is no more thread-safe than the model
             questions = [self.encode(build_messages(window, self.prompt)) for window in windows]
-            answers = [
-                answer
+            return [
+                extraction
                 for i in range(0, len(questions), self.batch_size)
-                for answer in self._generate(questions[i : i + self.batch_size])
+                for extraction in self._extract(questions[i : i + self.batch_size])
             ]
-        return [self.form.read(text) for text in answers]
 
     def encode(self, messages: Sequence[Message]) -> list[int]:
         """Apply the chat template; only the template's own special tokens are special.
@@ -96,6 +101,12 @@ class TransformersExtractor(Extractor):
             ValueError: the template leaves a message out.
         """
         return encode_messages(self.tokenizer, messages)
+
+    def _extract(self, questions: Sequence[list[int]]) -> list[Extraction]:
+        try:
+            return [self.form.read(text) for text in self._generate(questions)]
+        except (RuntimeError, MemoryError, IndexError) as error:  # such as for want of memory, or of positions
+            return [Extraction(valid=False, error=model_failure(error))] * len(questions)
 
     def _generate(self, questions: Sequence[list[int]]) -> list[str]:
         longest = max(map(len, questions))

@@ -8,6 +8,7 @@ trained with, so the prompts in circulation are here.
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Sequence
 from importlib.resources import files
 from typing import Literal
@@ -57,6 +58,17 @@ _FORGED_LABEL = re.compile(r"^(?=(?:User|Assistant):)", re.MULTILINE)
 _LABELS = {"user": "User", "assistant": "Assistant"}
 
 
+def check_prompt(name: PromptName) -> PromptName:
+    """Return the name of a system prompt.
+
+    Raises:
+        InputError: there is no such prompt.
+    """
+    if name not in SYSTEM_PROMPTS:
+        raise InputError(f"no prompt {name!r}: choose {' or '.join(SYSTEM_PROMPTS)}")
+    return name
+
+
 def select_window(turns: Sequence[Turn]) -> list[Turn]:
     """Return the last ``MAX_TURNS`` non-empty turns up to and including the last user turn, cleaned.
 
@@ -94,14 +106,15 @@ def user_spans(turns: Sequence[Turn]) -> list[tuple[int, int, int]]:
         text = turns[place].content
         if turns[place].role != "user":
             continue
-        start, end = len(text) - len(text.lstrip()), len(text.rstrip())
-        data = text[start:end].encode(errors="replace")
+        clean = clean_text(text)
+        start, end = len(clean) - len(clean.lstrip()), len(clean.rstrip())
+        data = clean[start:end].encode()
         limit = LAST_TURN_BYTES if place == places[-1] else TURN_BYTES
-        if len(data) <= limit:
-            spans.append((place, start, end))
-        else:
+        parts = [(start, end)]
+        if len(data) > limit:
             head, tail = _ends(data, limit)
-            spans += [(place, start, start + len(head)), (place, end - len(tail), end)]
+            parts = [(start, start + len(head)), (end - len(tail), end)]
+        spans += [(place, _length_before(text, first + 1) - 1, _length_before(text, stop)) for first, stop in parts]
     return spans
 
 
@@ -141,6 +154,13 @@ def shorten(text: str, limit: int) -> str:
     if len(data) <= limit:
         return text
     return ELISION.join(_ends(data, limit))
+
+
+def _length_before(text: str, cleaned: int) -> int:
+    """Return how much of a text it takes to make ``cleaned`` characters of clean text."""
+    if len(clean_text(text[:cleaned])) == cleaned:  # nothing is dropped up to there
+        return cleaned
+    return bisect_left(range(len(text) + 1), cleaned, key=lambda length: len(clean_text(text[:length])))
 
 
 def _ends(data: bytes, limit: int) -> tuple[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,10 @@ from hypothesis import settings
 from penchant.config import models_home
 
 ROOT = Path(__file__).parent.parent
-REAL_MODELS = models_home()
+REAL_MODELS = models_home().absolute()
 """The models of the user who runs the tests, looked up before the tests get homes of their own."""
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # two runs may go on beside each other; torch reads it when imported
 
 settings.register_profile("penchant", deadline=None)  # a test says what is right, not how fast the machine is
 settings.load_profile("penchant")
@@ -24,3 +27,12 @@ def _own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     for name in ("PENCHANT_HOME", "PENCHANT_API_KEY", "OPENAI_API_KEY", "OPENAI_BASE_URL"):
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def real_models(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The user's models, fetched once and not for every run of the tests, and no memory beside them."""
+    REAL_MODELS.mkdir(parents=True, exist_ok=True)
+    home = tmp_path_factory.mktemp("penchant")
+    (home / "models").symlink_to(REAL_MODELS)
+    monkeypatch.setenv("PENCHANT_HOME", str(home))  # after _own_home: what is autouse comes first

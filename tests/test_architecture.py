@@ -55,7 +55,7 @@ MAY_IMPORT = {
         "types",
         "wiring",
     },
-    "chat": set(),
+    "chat": {"errors"},
     "wiring": {"config", "errors", "extract", "learn", "loop", "memory", "models", "retrieve", "session", "types"},
     "data": {"config", "errors", "extras", "extract", "servers", "text", "types"},
     "train": {"data", "errors", "extras", "extract", "models", "runtime", "text", "types"},

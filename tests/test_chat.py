@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import http.server
 import json
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
 import openai
 import pytest
+from openai.types.chat import ChatCompletionChunk
 
+from penchant.chat import astream, stream, text_of
+from penchant.errors import ModelError
 from penchant.loop import Personalizer
 from tests.servers import serving
 from tests.test_loop import build
@@ -112,3 +115,48 @@ def test_a_model_that_fails_gives_no_answer(loop: Personalizer, server: tuple[st
     with openai.OpenAI(base_url=server[0], api_key="k", max_retries=0) as client, pytest.raises(openai.OpenAIError):
         loop.chat(client, "ann", "s1", MESSAGES, model="broken")
     assert answered(loop) == ""
+
+
+def chunks(*choices: list[Any]) -> list[ChatCompletionChunk]:
+    """Return what OpenAI's client makes of these choices, which it does not check."""
+    return [ChatCompletionChunk.construct(choices=each) for each in choices]
+
+
+def test_chunks_without_a_piece_of_the_answer_are_passed_over() -> None:
+    given: list[str] = []
+    sent = chunks([{"delta": None}], [{"delta": {"content": "Sure"}}], [{"delta": {}}], [], [{"delta": None}])
+    assert [text_of(each) for each in stream(sent, given.append)] == [None, "Sure", "", None, None]
+    assert given == ["Sure"]
+
+
+@pytest.mark.parametrize("choices", [[], [[]], [[{"delta": None}]], [[{}], []]])
+def test_a_stream_without_an_answer_is_no_empty_answer(choices: list[list[Any]]) -> None:
+    given: list[str] = []
+    with pytest.raises(ModelError, match=r"no chat completion stream: is the URL right .*/v1"):
+        list(stream(chunks(*choices), given.append))
+    assert given == []
+
+    async def read() -> None:
+        async def sent() -> AsyncIterator[ChatCompletionChunk]:
+            for each in chunks(*choices):
+                yield each
+
+        _ = [each async for each in astream(sent(), given.append)]
+
+    with pytest.raises(ModelError, match="no chat completion stream"):
+        asyncio.run(read())
+    assert given == []
+
+
+@pytest.mark.parametrize(
+    ("chunk", "message"),
+    [
+        ([1], "no chat completion stream"),
+        (ChatCompletionChunk.construct(choices=[None]), "no chat completion stream"),
+        (ChatCompletionChunk.construct(choices=[{"delta": "Sure"}]), "no chat completion stream"),
+        (ChatCompletionChunk.construct(choices=[{"delta": {"content": [{"text": "Sure"}]}}]), "is list, not text"),
+    ],
+)
+def test_what_is_no_chunk_is_said(chunk: Any, message: str) -> None:
+    with pytest.raises(ModelError, match=message):
+        text_of(chunk)

@@ -146,16 +146,18 @@ def test_the_embedded_reranker_brings_its_floor_along(tmp_path: Path) -> None:
             assert loop.settings.floor == expected
 
 
-def test_a_name_that_is_none_is_refused(tmp_path: Path) -> None:
+def test_a_name_that_is_none_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def load(**options: object) -> None:
         parts = {"extractor": ScriptedExtractor(script), "embedder": WordEmbedder()}
         load_personalizer(tmp_path / "memory.db", **parts, **options)  # type: ignore[arg-type]
 
+    with pytest.raises(InputError, match="needs a function that sums sessions up"):
+        load(settings=Settings(mode="reflection"))
+    monkeypatch.setattr("penchant.wiring.PairReader", lambda: pytest.fail("loaded before the names were checked"))
     for options, message in (
         ({"learner": "none"}, "choose evidence or paper"),
         ({"reward": "none"}, "choose reader, keywords or judge"),
         ({"reward": "judge"}, "name the judge's model"),
-        ({"settings": Settings(mode="reflection")}, "needs a function that sums sessions up"),
     ):
         with pytest.raises(InputError, match=message):
             load(**options)

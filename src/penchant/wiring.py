@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Literal
 
@@ -87,21 +88,22 @@ def load_personalizer(
         ModelError: a model cannot be fetched or loaded.
         StoreError: the memory cannot be opened.
     """
-    reader = PairReader()
+    reader = cache(PairReader)  # loaded once the names have been checked
     store = SQLiteStore(Path(path) if path else memory_path())
     embedding = embedder or LazyEmbedder(MINILM)
     chosen = _learner(learner, store, embedding)
+    rewarding = _reward(reward, reader, judge)
     settings = settings or Settings()
     if settings.floor is None and reranker == "embedded":
         settings = replace(settings, floor=FLOOR)
     return Personalizer(
         Memory(
-            store, embedding, ReaderRelate(partial(reader.chances, "relation")), scrubber(EvidenceLearner(), chosen)
+            store, embedding, ReaderRelate(partial(reader().chances, "relation")), scrubber(EvidenceLearner(), chosen)
         ),
         extractor or Extractor.load(),
-        Retriever(embedding, _reranker(reranker, reader, embedding.name)),
+        Retriever(embedding, _reranker(reranker, reader(), embedding.name)),
         chosen,
-        _reward(reward, reader, judge),
+        rewarding,
         summarise=summarise,
         settings=settings,
     )
@@ -115,9 +117,9 @@ def _reranker(name: str, reader: PairReader, embedder: str) -> Reranker | None:
     return CausalReranker(name.removeprefix("causal:")) if name.startswith("causal:") else CrossEncoderReranker(name)
 
 
-def _reward(name: str, reader: PairReader, judge: tuple[str, str | None] | None) -> RewardModel:
+def _reward(name: str, reader: Callable[[], PairReader], judge: tuple[str, str | None] | None) -> RewardModel:
     if name == "reader":
-        return ReaderReward(partial(reader.read, "reaction"))
+        return ReaderReward(partial(reader().read, "reaction"))
     if name == "keywords":
         return KeywordReward()
     if name != "judge":

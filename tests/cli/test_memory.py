@@ -62,7 +62,7 @@ def test_what_is_kept_can_be_seen(file: Path) -> None:
     assert penchant("memory", "list", "nobody", "--memory", file) == ""
 
 
-def test_what_is_kept_can_be_changed_and_deleted(file: Path) -> None:
+def test_what_is_kept_can_be_changed_and_deleted(file: Path, real_models: None) -> None:
     spaces, short = (str(card["id"]) for card in cards(file))
     penchant("memory", "pin", "ann", spaces, "--memory", file)
     assert penchant("memory", "edit", "ann", short, "--action", "keep it short", "--memory", file).strip() == short
@@ -171,3 +171,30 @@ def test_why(file: Path) -> None:
     assert [found and found.groups() for found in moved] == [("s1#1", "+1.00"), ("s1#0", "+1.00")]  # where it was said
     assert shown[0]["parts"]["evidence"] > 0
     penchant("why", "ann", "s9", "--memory", file, code=1)
+
+
+def test_an_export_destroys_neither_the_memory_nor_the_last_export(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from penchant import InputError
+
+    before, link, out = penchant("memory", "users", "--memory", file), tmp_path / "link", tmp_path / "all.jsonl"
+    link.symlink_to(file)
+    wal = file.with_name("memory.db-wal")
+    for memory, output in ((file, file), (file, link), (link, file), (file, wal), (link, wal)):
+        with pytest.raises(InputError, match="is a file of the memory itself: name another one"):
+            penchant("memory", "export", "-o", output, "--memory", memory)
+    assert penchant("memory", "users", "--memory", file) == before
+
+    out.write_text("the last one")
+    out.chmod(0o600)
+    with monkeypatch.context() as patched:
+        patched.setattr("penchant.memory.memory.Memory.export", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            penchant("memory", "export", "-o", out, "--memory", file)
+    assert out.read_text() == "the last one"
+    penchant("memory", "export", "-o", out, "--memory", file)
+    assert len(out.read_text(encoding="utf-8").splitlines()) == 2
+    assert out.stat().st_mode & 0o777 == 0o600
+    assert not list(tmp_path.glob(".part-*"))
+    penchant("memory", "export", "-o", "/dev/null", "--memory", file)  # no file to put in its place

@@ -23,7 +23,6 @@ from penchant.evaluate.merging import (
     UNRELATED,
     above,
     build_report,
-    confusion,
     load_pairs,
     merged,
     score,
@@ -72,7 +71,6 @@ def test_scores_by_hand() -> None:
     assert score("m", gold, said).accuracy.value == 3 / 6
     matter = score_relation(gold, said, SAME, CONTRADICTS)
     assert (matter.said, matter.gold, matter.precision.value, matter.recall.value) == (4, 4, 3 / 4, 3 / 4)
-    assert confusion(gold, said) == ((2, 0, 1), (1, 0, 0), (0, 1, 1))
     assert score_relation(np.array([2]), np.array([2]), SAME).precision.value is None
 
 

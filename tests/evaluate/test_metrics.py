@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 pytest.importorskip("scipy")
 
 from penchant.evaluate.matching import Matching, match
-from penchant.evaluate.metrics import LEAST_WINDOWS, Estimate, compare, score_rules, share
+from penchant.evaluate.metrics import LEAST_WINDOWS, Estimate, compare, confusion, score_rules, share
 from penchant.types import Extraction, LabelledWindow
 from tests.evaluate.made import JUDGE, answer, cases, rule, window
 
@@ -153,3 +154,8 @@ def width(estimate: Estimate) -> float:
     assert estimate.low is not None
     assert estimate.high is not None
     return estimate.high - estimate.low
+
+
+def test_a_confusion_matrix_by_hand() -> None:
+    gold, said = np.array([0, 0, 0, 1, 2, 2]), np.array([0, 0, 2, 0, 2, 1])
+    assert confusion(gold, said, 3) == ((2, 0, 1), (1, 0, 0), (0, 1, 1))

@@ -155,6 +155,19 @@ def test_a_killed_run_goes_on_with_what_it_had_not_finished(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_what_was_kept_of_a_loss_that_is_no_number_is_run_again(
+    scripted: Callable[..., ScriptedExtractor], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Answers, "loss", lambda *_: WindowLoss(float("nan"), 4))
+    scripted(find_all(GOLD), Answers)
+    run_all([SPEC], GOLD, "hash", tmp_path)
+    assert len(list(tmp_path.iterdir())) == 1
+    scripted(lambda _: Extraction())
+    (outcome,) = run_all([SPEC], GOLD, "hash", tmp_path)
+    assert [result.preferences for result in outcome.extractions] == [()] * len(GOLD)
+    assert run_all([SPEC], GOLD, "hash", tmp_path) == (outcome,)  # which has been kept in its place
+
+
 def test_nothing_is_taken_over_from_other_weights(scripted: Callable[..., ScriptedExtractor], tmp_path: Path) -> None:
     weights = tmp_path / "model" / "weights.bin"
     weights.parent.mkdir()

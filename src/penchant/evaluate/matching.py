@@ -15,10 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
+from penchant.evaluate.readers import Embed
 from penchant.types import Extraction, LabelledWindow, Preference
-
-Embed = Callable[[Sequence[str]], NDArray[np.float32]]
-"""Texts -> unit vectors, shape (texts, dimensions)."""
 
 Verdict = Literal["right", "neutral", "wrong"]
 """Of an extracted rule; neutral: it matches an optional rule."""

@@ -17,7 +17,7 @@ from penchant.data.entries import load_records
 from penchant.data.pairs import RELATIONS, Profile, Rule, RulePair
 from penchant.errors import InputError, first_fault
 from penchant.evaluate.merging_losses import Losses, count_losses
-from penchant.evaluate.metrics import Estimate, divide, estimate
+from penchant.evaluate.metrics import Estimate, Ints, confusion, divide, estimate
 from penchant.evaluate.pages import Source
 from penchant.evaluate.readers import Embed, Floats, Read, read_all
 from penchant.memory.merge import LEAST_COSINE, Relate, merge, new_card
@@ -40,8 +40,6 @@ SAME, CONTRADICTS, UNRELATED = range(len(RELATIONS))
 
 _OUTCOMES = {"strengthened": SAME, "known": SAME, "replaced": CONTRADICTS, "added": UNRELATED}
 _TIME = datetime(2026, 1, 1, tzinfo=UTC)
-
-Ints = NDArray[np.intp]
 
 
 @dataclass(frozen=True)
@@ -175,8 +173,8 @@ def build_report(
         len(pairs),
         tuple(score(name, gold, guess) for name, guess in guesses.items()),
         tuple(_operating(at, gold, above(chances, at)) for at in least),
-        confusion(gold, said),
-        confusion(gold, chances.argmax(1)),
+        confusion(gold, said, len(RELATIONS)),
+        confusion(gold, chances.argmax(1), len(RELATIONS)),
         (unseen[SAME], unseen[CONTRADICTS], unseen[UNRELATED]),
         tuple(_judged(pairs, said, chances, cosines)),
         count_losses(profiles, read, embed, least) if profiles else None,
@@ -245,13 +243,6 @@ def score_relation(gold: Ints, said: Ints, *relations: int) -> RelationScores:
     table = np.array([true & told, told, true], float).T
     precision, recall = estimate(table, lambda sums: divide(sums[..., [0, 0]], sums[..., [1, 2]]))
     return RelationScores(int(told.sum()), int(true.sum()), precision, recall)
-
-
-def confusion(gold: Ints, said: Ints) -> tuple[tuple[int, ...], ...]:
-    """Count pairs: a row for each relation that they have, a column for each that is said."""
-    counts = np.zeros((len(RELATIONS), len(RELATIONS)), int)
-    np.add.at(counts, (gold, said), 1)
-    return tuple(tuple(row) for row in counts.tolist())
 
 
 def _judged(pairs: Sequence[RulePair], said: Ints, chances: Floats, cosines: Floats) -> Iterator[JudgedPair]:

@@ -15,6 +15,7 @@ from scipy.stats import binomtest
 from penchant.evaluate.matching import Matching
 
 Floats = NDArray[np.float64]
+Ints = NDArray[np.intp]
 
 SEED = 0
 RESAMPLES = 1000
@@ -114,6 +115,13 @@ def estimate(table: Floats, rates: Callable[[Floats], Floats]) -> list[Estimate]
     values = rates(table.sum(axis=0))
     samples = rates(_resample(table)) if len(table) >= LEAST_WINDOWS else np.full((0, len(values)), np.nan)
     return [_interval(float(value), samples[:, index]) for index, value in enumerate(values)]
+
+
+def confusion(gold: Ints, said: Ints, kinds: int) -> tuple[tuple[int, ...], ...]:
+    """Count cases: a row for each kind that they are, a column for each that is said."""
+    counts = np.zeros((kinds, kinds), int)
+    np.add.at(counts, (gold, said), 1)
+    return tuple(tuple(row) for row in counts.tolist())
 
 
 def divide(left: Floats, right: Floats) -> Floats:

@@ -6,11 +6,11 @@ import platform
 import re
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date
 from functools import partial
 from importlib import metadata
-from importlib.util import find_spec
 from pathlib import Path
 
 from matplotlib.figure import Figure
@@ -54,9 +54,17 @@ def describe(command: str, files: Sequence[Path], models: Mapping[str, str]) -> 
         command=command,
         files=tuple(DataFile(str(path), sha256(path)) for path in files),
         models=dict(models),
-        versions={"python": platform.python_version()}
-        | {name: metadata.version(name) for name in _PACKAGES if find_spec(name)},
+        versions=installed(_PACKAGES),
     )
+
+
+def installed(packages: Iterable[str]) -> dict[str, str]:
+    """Return the versions of Python and of those packages that are installed."""
+    versions = {"python": platform.python_version()}
+    for name in packages:
+        with suppress(metadata.PackageNotFoundError):
+            versions[name] = metadata.version(name)
+    return versions
 
 
 def title_lines(title: str, source: Source) -> Iterator[str]:
@@ -126,5 +134,8 @@ def write_pages(folder: Path, data: bytes, text: str, plots: Mapping[str, Figure
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
     """Let ``write`` write a file beside ``path``, then put it in its place."""
     part = path.with_name(f".part-{path.name}")
-    write(part)
-    part.replace(path)
+    try:
+        write(part)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)

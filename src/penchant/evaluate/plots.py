@@ -13,12 +13,9 @@ from matplotlib.ticker import PercentFormatter
 from penchant.evaluate.assess import Assessment
 from penchant.evaluate.calibration import TARGET_RECALL
 from penchant.evaluate.metrics import Estimate
+from penchant.evaluate.pages import COLOURS
 from penchant.evaluate.report import Report
 
-DPI = 120
-
-# Okabe and Ito's palette without its yellow, which is too light for lines
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 _LINES = ("-", "--", "-.", ":")
 _NAME_LIMIT = 40
@@ -44,7 +41,7 @@ def draw_precision_recall(report: Report) -> Figure:
     """Draw precision over recall as the confidence threshold falls; a large mark is the end, where all rules count."""
     figure = Figure(figsize=(7, 5.5), layout="constrained")
     axes = figure.subplots()
-    styles = zip(cycle(_COLOURS), cycle(_MARKERS), cycle(_LINES), strict=False)
+    styles = zip(cycle(COLOURS), cycle(_MARKERS), cycle(_LINES), strict=False)
     for assessment, (colour, marker, line) in zip(report.extractors, styles, strict=False):
         points = assessment.curve.points
         recalls, precisions = [point.recall for point in points], [point.precision for point in points]
@@ -67,7 +64,7 @@ def draw_tags(report: Report) -> Figure:
     count = len(report.extractors)
     figure = Figure(figsize=(11, 1.8 + max(1, len(tags)) * (0.14 + 0.12 * count)), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)
-    styles = zip(cycle(_COLOURS), cycle(_MARKERS), strict=False)
+    styles = zip(cycle(COLOURS), cycle(_MARKERS), strict=False)
     for place, (assessment, (colour, marker)) in enumerate(zip(report.extractors, styles, strict=False)):
         offset = 0.6 * ((place + 0.5) / count - 0.5)
         scores = [part.scores for part in assessment.slices if part.kind == "tag"]
@@ -96,9 +93,9 @@ def _draw_bins(axes: Axes, assessment: Assessment) -> None:
     calibration = assessment.calibration
     axes.plot([0, 1], [0, 1], color="0.5", linestyle="--", linewidth=1, label="calibrated")
     means = [part.confidence for part in calibration.equal_width], [part.right for part in calibration.equal_width]
-    axes.plot(*means, "o", color=_COLOURS[1], markersize=5, label="mean confidence of the bin")
+    axes.plot(*means, "o", color=COLOURS[1], markersize=5, label="mean confidence of the bin")
     for part in calibration.equal_width:
-        axes.bar(part.low, part.right, part.high - part.low, align="edge", color=_COLOURS[0], edgecolor="white")
+        axes.bar(part.low, part.right, part.high - part.low, align="edge", color=COLOURS[0], edgecolor="white")
         axes.text((part.low + part.high) / 2, part.right + 0.02, str(part.rules), ha="center", fontsize=9)
     error = "no rules" if calibration.ece is None else f"ECE {calibration.ece:.3f}, {calibration.rules} rules"
     axes.set_title(f"{_name(assessment)}\n{error}", fontsize=11)

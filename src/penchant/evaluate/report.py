@@ -8,7 +8,6 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
-from importlib import metadata
 from itertools import combinations
 from pathlib import Path
 
@@ -17,6 +16,7 @@ import torch
 from penchant.evaluate.assess import Assessment, assess
 from penchant.evaluate.matching import SemanticJudge
 from penchant.evaluate.metrics import Comparison, compare
+from penchant.evaluate.pages import installed
 from penchant.evaluate.run import Outcome
 from penchant.models.fetch import sha256
 from penchant.types import LabelledWindow, Preference
@@ -81,7 +81,7 @@ def describe(path: Path, gold: Sequence[LabelledWindow], command: str, judge: Se
         required=sum(len(window.preferences) for window in gold),
         optional=sum(len(window.optional) for window in gold),
         hardware=_hardware(),
-        versions={"python": platform.python_version()} | {name: metadata.version(name) for name in _PACKAGES},
+        versions=installed(_PACKAGES),
         judge=judge_name,
         action_threshold=judge.action_threshold,
         condition_threshold=judge.condition_threshold,

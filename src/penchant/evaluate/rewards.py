@@ -15,7 +15,7 @@ from scipy.stats import spearmanr
 from penchant.data.entries import load_records
 from penchant.data.pairs import LABELS, RatedExchange, exchange_text, is_apart
 from penchant.errors import InputError
-from penchant.evaluate.metrics import LEAST_WINDOWS, RESAMPLES, SEED, Estimate, divide, estimate
+from penchant.evaluate.metrics import LEAST_WINDOWS, RESAMPLES, SEED, Estimate, Ints, confusion, divide, estimate
 from penchant.evaluate.pages import Source
 from penchant.evaluate.readers import Embed, Floats, Read, read_all
 from penchant.learn.reward import Exchange, KeywordReward, ReaderReward, RewardModel
@@ -32,8 +32,6 @@ ALL = "all"
 """The name of the part that is no part."""
 
 CONSTANT = "always the commonest sign"
-
-Ints = NDArray[np.intp]
 
 
 @dataclass(frozen=True)
@@ -261,7 +259,7 @@ def _assess(name: str, cases: Sequence[Case], values: Floats, zone: float) -> Es
         Part(part, int(mask.sum()), score(exchanges[mask].tolist(), gold[mask], values[mask], zone))
         for part, mask in slices(cases).items()
     )
-    return Estimator(name, zone, parts, _confusion(signs(gold, ZONE), signs(values, zone), len(SIGNS)))
+    return Estimator(name, zone, parts, confusion(signs(gold, ZONE), signs(values, zone), len(SIGNS)))
 
 
 def _rated(cases: Sequence[Case], chances: Floats, found: Mapping[str, Floats]) -> Iterator[RatedCase]:
@@ -310,13 +308,7 @@ def _score_labels(cases: Sequence[Case], chances: Floats, chosen_on: Sequence[Ca
     columns = np.array([gold == said, gold == LABELS.index(commonest), np.ones(len(gold))], float).T
     np.add.at(table, groups, columns)
     accuracy, other = estimate(table, lambda sums: divide(sums[..., :2], sums[..., [2, 2]]))
-    return LabelScores(accuracy, commonest, other, _confusion(gold, said, len(LABELS)))
-
-
-def _confusion(gold: Ints, said: Ints, kinds: int) -> tuple[tuple[int, ...], ...]:
-    counts = np.zeros((kinds, kinds), int)
-    np.add.at(counts, (gold, said), 1)
-    return tuple(tuple(row) for row in counts.tolist())
+    return LabelScores(accuracy, commonest, other, confusion(gold, said, len(LABELS)))
 
 
 def _read(read: Read, cases: Sequence[Case]) -> Floats:

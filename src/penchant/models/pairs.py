@@ -64,7 +64,8 @@ class PairReader:
             metadata, words = read_metadata(path), word_embeddings()
             self._temperatures: dict[str, float] = dict(zip(HEADS, metadata["penchant.temperatures"], strict=True))
             graph = pair_reader({**read_tensors(path), WORDS: words}, ATTENTION_HEADS, list(HEADS))
-            self._model: Any = ov.Core().compile_model(graph, "CPU")
+            exact = {"INFERENCE_PRECISION_HINT": "f32"}  # else its thresholds would mean another thing on another CPU
+            self._model: Any = ov.Core().compile_model(graph, "CPU", exact)
             self._tokenizer = load_tokenizer()
         except Exception as error:  # the libraries raise all sorts
             raise ModelError(f"{path} cannot be read: reinstall penchant") from error

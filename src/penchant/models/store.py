@@ -87,8 +87,12 @@ class ModelStore:
         folder = self.folder(spec)
         if self.state(spec) == "absent":
             raise ModelError(f"{spec.name} has not been pulled: run `penchant models pull`")
+        try:
+            files = dict(json.loads((folder / MANIFEST).read_bytes())["files"])
+        except (ValueError, LookupError, TypeError):
+            return [f"{folder / MANIFEST} is damaged"]
         faults = []
-        for name, expected in json.loads((folder / MANIFEST).read_text())["files"].items():
+        for name, expected in files.items():
             path = folder / name
             if not path.is_file():
                 faults.append(f"{path} is missing")

@@ -5,8 +5,9 @@
 
 Each run trains the recipe of the embedded model from its base, for one epoch, 16 windows a step, the rate falling to
 nothing: on 250 to 32,000 labelled windows (the learning curve), and on 2,000 of them with one thing changed. The larger
-samples hold the smaller ones. Greedy answers are counted, without gate and calibration, on dev and on the calibration
-windows. A run that was killed goes on where it stopped, and runs that are done are not made again;
+samples hold the smaller ones. Windows are joined from the run's own labelled ones; of these and of synthetic ones, as
+many hold a rule as of the others. Greedy answers are counted, without gate and calibration, on dev and on the
+calibration windows. A run that was killed goes on where it stopped, and runs that are done are not made again;
 OUTPUT/ablations.md and curve.png are written anew after each. Give another OUTPUT for another mix. Needs: pip install
 'penchant[train]'. On an H200, 2,000 windows take a minute; on two cores, the learning curve up to there two hours.
 """
@@ -94,11 +95,18 @@ def choose(run: Run, windows: Sequence[LabelledWindow]) -> Windows:
     """Return the windows of a run; a larger number holds the smaller ones."""
     labelled = [w for w in windows if w.labeller != "synthesis"]
     made = [w for w in windows if w.labeller == "synthesis" and not w.id.startswith("joined/")]
-    with_rule = round(run.positive * run.labelled)
-    chosen = take([w for w in labelled if w.is_positive], with_rule)
-    chosen += take([w for w in labelled if not w.is_positive], run.labelled - with_rule)
-    joined = list(join(take(labelled, BASE), 2 * run.joined))[: run.joined] if run.joined else []
-    return [run.change(window) for window in [*chosen, *take(made, run.synthetic), *joined]]
+    chosen = draw_share(labelled, run.labelled, run.positive)
+    synthetic = draw_share(made, run.synthetic, run.positive)
+    # one in ten of the joined ones holds no rule
+    joined = draw_share(list(join(chosen, 10 * run.joined)), run.joined, run.positive) if run.joined else []
+    return [run.change(window) for window in [*chosen, *synthetic, *joined]]
+
+
+def draw_share(windows: Sequence[LabelledWindow], count: int, positive: float) -> Windows:
+    """Return so many windows, a share of them with a rule."""
+    with_rule = round(positive * count)
+    negatives = take([w for w in windows if not w.is_positive], count - with_rule)
+    return [*take([w for w in windows if w.is_positive], with_rule), *negatives]
 
 
 def take(windows: Sequence[LabelledWindow], count: int) -> Windows:

@@ -35,15 +35,28 @@ def window(number: int, rule: bool, labeller: str = "annotator") -> LabelledWind
 
 def test_larger_samples_hold_the_smaller_ones_at_the_same_share_of_rules() -> None:
     ablations = load("ablations")
-    windows = [window(n, n % 2 == 0) for n in range(200)] + [window(n, True, "synthesis") for n in range(50)]
+    windows = [window(n, n % 2 == 0) for n in range(200)] + [window(n, n % 3 > 0, "synthesis") for n in range(50)]
     small = ablations.choose(ablations.Run(labelled=20), windows)
     large = ablations.choose(ablations.Run(labelled=100, synthetic=10), windows)
     assert {w.id for w in small} < {w.id for w in large}
     assert [sum(w.is_positive for w in some) for some in (small, large[:100])] == [12, 60]
     assert [w.labeller for w in large].count("synthesis") == 10
+    assert sum(w.is_positive for w in large[100:]) == 6
     assert small == ablations.choose(ablations.Run(labelled=20), windows[::-1])  # whatever the order of the mix
     with pytest.raises(SystemExit, match="give a larger mix"):
         ablations.choose(ablations.Run(labelled=400), windows)
+
+
+def test_joined_windows_add_no_labelled_ones_and_change_no_share() -> None:
+    ablations = load("ablations")
+    windows = [window(n, n % 2 == 0) for n in range(200)]
+    drawn = ablations.choose(ablations.Run(labelled=40, joined=20), windows)
+    chosen, joined = drawn[:40], drawn[40:]
+    assert chosen == ablations.choose(ablations.Run(labelled=40), windows)
+    texts = {w.turns[0].content for w in chosen}
+    assert len(joined) == 20
+    assert all({w.turns[0].content, w.turns[-1].content} <= texts for w in joined)
+    assert sum(w.is_positive for w in joined) == 12
 
 
 def test_no_real_chat_that_was_trained_on_is_drawn(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from fastapi.responses import JSONResponse, Response
 from penchant.extract.schema import serialise
 from penchant.types import Preference
 
-PATIENCE = 20.0
+PATIENCE = 120.0
 """Seconds after which a wait gives up; nothing takes this long when all is well."""
 
 

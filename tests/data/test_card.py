@@ -91,6 +91,12 @@ def test_the_size_is_the_hubs(windows: int, size: str) -> None:
     assert [file["split"] for file in front["configs"][0]["data_files"]] == ["train"]
 
 
+def test_what_is_made_of_several_is_told_where_there_are_two_splits() -> None:
+    for evaluation, told in ((SplitCount(positive=10), True), (SplitCount(), False)):
+        card = render_card(report(evaluation=evaluation), "mix")
+        assert ("what is made of several windows or wishes is in train" in card) is told
+
+
 def test_languages_without_a_code_stay_out_of_the_front_matter() -> None:
     card = render_card(report(languages={"en": 5, "klingon": 4, "": 3, "EN": 1}), "mix")
     assert front_matter(card)["language"] == ["en"]

@@ -129,6 +129,33 @@ def test_a_number_of_evaluation_windows_is_filled_with_whole_conversations(sizes
     assert not {entry.conversation for entry in train} & {entry.conversation for entry in evaluation}
 
 
+@pytest.mark.parametrize("settings", [MixSettings(evaluation_share=0.9), MixSettings(evaluation_windows=50)])
+def test_what_is_made_of_several_is_trained_on_with_all_that_it_is_made_of(settings: MixSettings) -> None:
+    made = {"source": "synthesis", "labeller": "synthesis"}
+    windows = [
+        *(window(f"free{i}", tags=("several",)) for i in range(60)),  # labelled by hand: made of nothing
+        window("first", "hello"),
+        window("second", "how far is the moon?", conversation="talk"),
+        window("later", conversation="talk"),
+        window("wish", rules=["be brief"], conversation="brevity", tags=("alone",), **made),
+        window("other", rules=["use tabs"], conversation="tabs", tags=("alone",), **made),
+        window("its twin", rules=["use spaces"], conversation="tabs", tags=("opposite",), **made),
+    ]
+    joined = window("joined/0", conversation="first", tags=("joined", "fact"), **made).model_copy(
+        update={"turns": tuple(turn for i in (60, 61) for turn in windows[i].turns)}
+    )
+    several = window("several", rules=["be brief", "use tabs"], conversation="brevity", tags=("several",), **made)
+    bound = {joined.id, several.id, "first", "second", "later", "wish", "other", "its twin"}
+
+    def evaluated(windows: list[LabelledWindow]) -> set[str]:
+        _, evaluation = split([Entry.of(each, number, 0, 0) for number, each in enumerate(windows)], settings)
+        return {windows[entry.number].id for entry in evaluation}
+
+    assert len(evaluated(windows) & bound) > 2
+    assert not evaluated([*windows, joined, several]) & bound
+    assert len(evaluated([*windows, joined, several])) > 40
+
+
 def test_something_is_left_to_train_on() -> None:
     with pytest.raises(InputError, match="all windows would be in the evaluation split"):
         split(conversations([1, 1]), MixSettings(evaluation_windows=2))

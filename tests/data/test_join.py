@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from penchant.data.join import SHARES, join
+from penchant.data.mix import Part, build_mix
+from penchant.data.mix_report import MixSettings
 from penchant.data.plan import read_plan
 from penchant.data.records import load_windows
 from penchant.errors import InputError
@@ -45,6 +47,21 @@ def test_most_hold_a_rule_and_some_only_behind_a_matter_without_one() -> None:
     assert abs(silent - SHARES[False, False]) < 0.06
     later = [w for w in MADE if w.is_positive and not BY_ID[w.conversation].is_positive]
     assert len(later) > 0.15 * len(MADE)
+
+
+def test_no_window_of_a_joined_one_is_evaluated_with_in_a_mix(tmp_path: Path) -> None:
+    parts = [Part("windows", WINDOWS[:800]), Part("joined", join(WINDOWS[:800], 60))]
+    build_mix(parts, MixSettings(positive_share=0.6, evaluation_share=0.3), tmp_path / "mix")
+    train, evaluation = (
+        load_windows(tmp_path / "mix" / f"{side}.parquet", LabelledWindow) for side in ("train", "evaluation")
+    )
+    chats = [window.turns for window in train if "joined" in window.tags]
+    assert len(chats) > 40
+    assert len(evaluation) > 100
+    for window in evaluation:
+        assert "joined" not in window.tags
+        size = len(window.turns)
+        assert not any(window.turns in (chat[:size], chat[-size:]) for chat in chats)
 
 
 def test_too_few_windows_are_an_error() -> None:

@@ -113,9 +113,7 @@ def test_a_wish_said_earlier_is_not_in_the_last_turn() -> None:
 
 
 def test_several_wishes_are_all_labelled() -> None:
-    counts = [len(window.rules) for window in of_kind("several")]
-    assert set(counts) == {2, 3} or set(counts) == {1, 2, 3}
-    assert sum(counts) / len(counts) > 2
+    assert {len(window.rules) for window in of_kind("several")} == {2, 3}
 
 
 def test_distractors_with_a_wish_are_not_used() -> None:
@@ -142,7 +140,7 @@ def test_a_statement_holds_the_wish(wish: Wish, number: int) -> None:
     letters = "".join(char for char in text.casefold() if char.isalnum())
     action = "".join(char for char in wish.action.casefold() if char.isalnum())
     thing = action.removeprefix("avoid").removeprefix("use")
-    assert thing in letters.replace("pls", "please") or thing in letters
+    assert thing in letters.replace("pls", "please")
     assert "{" not in text.replace(wish.action, "").replace(wish.condition, "")
 
 

@@ -291,9 +291,10 @@ def test_an_interrupt_keeps_the_answers_under_way(server: TeacherServer, teacher
     texts = [f"w{number}" for number in range(50)]
 
     def interrupt_amid(question: Question) -> Answer:
-        if len(server.asked) == 10:
+        if question.text == "w10":
             os.kill(os.getpid(), signal.SIGINT)
-            time.sleep(0.05)  # the answer comes after the interrupt
+        if int(question.text[1:]) >= 10:
+            time.sleep(0.2)  # the interrupt comes before the answer, and long before the last one
         return by_words(question)
 
     server.script = interrupt_amid
@@ -313,7 +314,7 @@ def test_killed_amid_live_labelling_nothing_that_was_kept_is_paid_again(
     kept = tmp_path / "work" / ANSWERS
 
     def until_ten_are_kept(question: Question) -> Answer:
-        if len(server.asked) <= 10:
+        if server.asked.index(question) < 10:
             return by_words(question)
         deadline = time.monotonic() + PATIENCE
         while kept.read_bytes().count(b"\n") < 10 and time.monotonic() < deadline:
@@ -335,12 +336,11 @@ def test_killed_at_any_moment_only_answers_on_their_way_are_lost(
     server: TeacherServer, teacher: Make, tmp_path: Path
 ) -> None:
     windows = [window(f"w{number}") for number in range(60)]
-    kept: list[str] = []
     server.at["chat", 25] = lambda: client.kill()
     client = run_client(server, tmp_path, windows, "--concurrency", "4")
     assert client.wait(PATIENCE) == -signal.SIGKILL
     kept = (tmp_path / "work" / ANSWERS).read_text().splitlines()
-    assert len(kept) >= 20
+    assert len(kept) >= sum(server.paid.values()) - 4 > 20
     summary: Summary = teacher().label(windows, tmp_path / "out.jsonl")
     assert summary.labelled == 60
     assert summary.bill.requests == 60 - len(kept)

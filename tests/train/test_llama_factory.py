@@ -164,6 +164,40 @@ def test_a_crash_leaves_the_earlier_files(recipe: Recipe, tmp_path: Path) -> Non
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
+def test_files_of_others_are_not_replaced(recipe: Recipe, tmp_path: Path) -> None:
+    mine = tmp_path / "train.jsonl"
+    mine.write_text(window("hi").model_dump_json() + "\n")
+    before = mine.read_bytes()
+    own = recipe.model_copy(update={"train": (mine,)})
+    for wanted, message in ((own, "train.jsonl is to be read: write to another"), (recipe, "has not written it: give")):
+        with pytest.raises(InputError, match=message):
+            write_llama_factory([window("hi")], None, wanted, tmp_path)
+    assert mine.read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["train.jsonl"]
+
+    info = dataset(tmp_path / "theirs", [])
+    with pytest.raises(InputError, match=r"dataset_info\.json would be replaced"):
+        write_llama_factory([window("hi")], None, recipe, info.parent)
+    for text in ("{}", "[1", "7", '{"penchant_train": {}, "theirs": {}}'):
+        info.write_text(text)
+        with pytest.raises(InputError, match=r"dataset_info\.json would be replaced"):
+            write_llama_factory([window("hi")], None, recipe, info.parent)
+
+    ours = tmp_path / "ours"
+    write_llama_factory([window("hi")], [window("you")], recipe, ours)
+    write_llama_factory([window("hello")], None, recipe, ours)
+    assert "hello" in (ours / "train.jsonl").read_text()
+    own = recipe.model_copy(update={"evaluation": ours / "train.jsonl"})
+    with pytest.raises(InputError, match="is to be read"):
+        write_llama_factory([window("hi")], None, own, ours)
+
+
+def test_a_failed_call_leaves_nothing_in_the_way_of_the_next(recipe: Recipe, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no window"):
+        write_llama_factory([window("hi")], [window("\x00")], recipe, tmp_path)
+    assert write_llama_factory([window("hi")], [window("you")], recipe, tmp_path).evaluation == 1
+
+
 def test_alpaca_records_are_read(tmp_path: Path) -> None:
     info = dataset(
         tmp_path,

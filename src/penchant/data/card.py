@@ -25,8 +25,9 @@ the user expresses in them: rules of a `condition`, an `action` and a `confidenc
 A row holds `turns` (`role` and `content`, oldest first, ending with the user), `preferences` (the rules that a good
 extractor must find), `optional` (those it may find), and where it comes from: `source`, `conversation`, `turn` (the
 index there of the window's last one), `licence`, `language`, `labeller` and `tags`. Windows of one conversation are all
-in the same split.
+in the same split{several}.
 """
+_SEVERAL = """; what is made of several windows or wishes is in train, and so is every conversation with one of them"""
 
 
 def render_card(report: MixReport, name: str) -> str:
@@ -40,6 +41,7 @@ def render_card(report: MixReport, name: str) -> str:
             train=report.train.total,
             evaluation=report.evaluation.total,
             share=report.total.positive / total,
+            several=_SEVERAL if report.evaluation.total else "",
         ),
         f"## Sources\n\n{_sources(report)}",
         f"## From the inputs to the mix\n\n{_stages(report)}",

@@ -11,6 +11,9 @@ from penchant.data.mix_report import MixSettings
 from penchant.errors import InputError
 from penchant.types import LabelledWindow
 
+_MADE_OF_SEVERAL = ("joined", "several")
+"""First tags of synthesised windows that hold more than one window or wish."""
+
 _TRUST = {"annotator": 0, "teacher": 1, "recovered": 1, "synthesis": 2}
 
 
@@ -20,6 +23,8 @@ class Entry:
 
     ``trust`` is lower the more its labeller is believed. The bytes are hashes: equal ones mean the same text that a
     model reads, the same rules, the same conversation; ``lot`` is as good as random, but the same in every run.
+    ``pieces`` are the user's turns and, of a synthesised window, the rules: by them, what a window that
+    ``is_made_of_several`` was made of is known.
     """
 
     number: int
@@ -30,6 +35,8 @@ class Entry:
     label: bytes
     conversation: bytes
     lot: bytes
+    is_made_of_several: bool
+    pieces: tuple[bytes, ...]
 
     @classmethod
     def of(cls, window: LabelledWindow, number: int, part: int, seed: int) -> Entry:
@@ -42,6 +49,10 @@ class Entry:
             text = reading(window.turns)
         except InputError as error:
             raise InputError(f"window {window.id}: {error}") from error
+        is_synthesised = window.labeller == "synthesis"
+        pieces = [("turn", turn.content) for turn in window.turns if turn.role == "user"]
+        if is_synthesised:
+            pieces += [(rule.condition, rule.action) for rule in window.rules]
         alone = "" if window.conversation else window.id
         return cls(
             number=number,
@@ -52,6 +63,8 @@ class Entry:
             label=label(window),
             conversation=fingerprint("conversation", seed, window.source, window.conversation, alone),
             lot=fingerprint("window", seed, window.id),
+            is_made_of_several=is_synthesised and next(iter(window.tags), "") in _MADE_OF_SEVERAL,
+            pieces=tuple(fingerprint(*piece) for piece in pieces),
         )
 
     @property
@@ -101,15 +114,18 @@ def balance(entries: Sequence[Entry], settings: MixSettings) -> list[Entry]:
     return _draw(positives, wanted) + _draw(negatives, total - wanted)
 
 
-def split(entries: Iterable[Entry], settings: MixSettings) -> tuple[list[Entry], list[Entry]]:
+def split(entries: Sequence[Entry], settings: MixSettings) -> tuple[list[Entry], list[Entry]]:
     """Return what to train on and what to evaluate with, conversation by conversation.
 
-    With a share, a conversation stays where it is whatever is added.
+    What is made of several windows or wishes is trained on, and so is every conversation with one of these: else a
+    window would be on one side and a chat that holds it on the other. Apart from that, with a share, a conversation
+    stays where it is whatever is added.
 
     Raises:
         InputError: nothing is left to train on.
     """
-    sizes = Counter(entry.conversation for entry in entries)
+    trained = _to_train_on(entries)
+    sizes = Counter(entry.conversation for entry in entries if entry.conversation not in trained)
     if settings.evaluation_windows is None:
         border = int(settings.evaluation_share * 2**64).to_bytes(8, "big")
         chosen = {conversation for conversation in sizes if conversation[:8] < border}
@@ -126,6 +142,12 @@ def split(entries: Iterable[Entry], settings: MixSettings) -> tuple[list[Entry],
     if not sides[0]:
         raise InputError("all windows would be in the evaluation split: lower its share or number, or add windows")
     return sides
+
+
+def _to_train_on(entries: Sequence[Entry]) -> set[bytes]:
+    """Return the conversations of windows that are made of several, and of what these are made of."""
+    pieces = {piece for entry in entries if entry.is_made_of_several for piece in entry.pieces}
+    return {entry.conversation for entry in entries if entry.is_made_of_several or not pieces.isdisjoint(entry.pieces)}
 
 
 def _draw(entries: Sequence[Entry], count: int) -> list[Entry]:

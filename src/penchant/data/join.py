@@ -25,7 +25,8 @@ def join(windows: Sequence[LabelledWindow], count: int, seed: int = 0) -> Iterat
     """Yield ``count`` windows, each made of two that begin with the user, of one language and licence.
 
     Where chance finds no second one that fits, there is one fewer. Left out are long ones, those in which something is
-    taken back, and languages without ``phrases.ANSWERED``.
+    taken back, and languages without ``phrases.ANSWERED``. ``conversation`` names only the first
+    one; a mix trains on what is joined and on both that it is made of, so that it is evaluated with neither.
 
     Raises:
         InputError: too few windows can be joined.

@@ -47,9 +47,10 @@ def build_mix(
     """Mix labelled windows into ``folder``, which appears whole or not at all.
 
     Duplicates go first, then what shares text with an evaluation set, then the surplus of windows with or without a
-    rule; the rest is split by conversation. The folder holds ``train.parquet``, ``evaluation.parquet`` (unless no
-    window falls to it), ``mix.json`` (the report), ``README.md`` (the data card), ``rejected.jsonl`` and
-    ``contaminated.jsonl``. Memory holds a few facts about each window; the windows themselves are on disk.
+    rule; the rest is split by conversation, and what is made of several windows or wishes is trained on. The folder
+    holds ``train.parquet``, ``evaluation.parquet`` (unless no window falls to it), ``mix.json`` (the report),
+    ``README.md`` (the data card), ``rejected.jsonl`` and ``contaminated.jsonl``. Memory holds a few facts about each
+    window; the windows themselves are on disk.
 
     Args:
         parts: with different names; each is read once.

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, field_validator
 
 from penchant.data.join import join
 from penchant.data.mix import Part
 from penchant.data.mix_report import MixSettings
 from penchant.data.records import load_windows, read_windows
-from penchant.data.synthesis import SHARES, Exchange, Kind, Wish, load_entries, synthesise
+from penchant.data.synthesis import SHARES, Exchange, Kind, Wish, check_shares, load_entries, synthesise
 from penchant.errors import InputError, first_fault
 from penchant.types import LabelledWindow, Window
 
@@ -29,6 +29,15 @@ class Synthesis(BaseModel):
     count: int = Field(gt=0, description="windows")
     seed: int = 0
     shares: dict[Kind, float] = Field(default=SHARES, description="how much of each kind; need not add up to 1")
+
+    @field_validator("shares")
+    @classmethod
+    def _can_be_drawn_by(cls, shares: dict[Kind, float]) -> dict[Kind, float]:
+        try:
+            check_shares(shares)
+        except InputError as error:
+            raise ValueError(str(error)) from error
+        return shares
 
     def windows(self) -> Iterator[LabelledWindow]:
         """Make the windows.

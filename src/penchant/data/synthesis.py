@@ -8,19 +8,20 @@ windows whose labels are known. Everything is a function of the inputs and the s
 from __future__ import annotations
 
 import itertools
+import math
 import random
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeVar, get_args
+from typing import Annotated, Literal, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from penchant.data import phrases
 from penchant.errors import InputError, first_fault
 from penchant.extract.window import MAX_TURNS
-from penchant.types import REQUIRED_ABOVE, LabelledWindow, Preference, Turn, Window
+from penchant.types import ACTION_LIMIT, CONDITION_LIMIT, REQUIRED_ABOVE, LabelledWindow, Preference, Turn, Window
 
 Kind = Literal[
     "alone", "task", "earlier", "statement", "several", "opposite", "replaced", "reaction",
@@ -51,6 +52,12 @@ _CUE = re.compile(
 )
 
 
+# what rules and last turns take, so that a line that makes none is named when it is read
+_Text = Annotated[str, Field(min_length=1, pattern=r"\S")]
+_Condition = Annotated[_Text, Field(max_length=CONDITION_LIMIT)]
+_Action = Annotated[_Text, Field(max_length=ACTION_LIMIT)]
+
+
 class _Entry(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -59,15 +66,15 @@ class Said(_Entry):
     """One way in which a user lets a wish be known."""
 
     kind: Literal["explicit", "fact", "correction", "praise", "hint"]
-    text: str = Field(min_length=1)
+    text: _Text
     confidence: float = Field(ge=0, le=1)
 
 
 class Opposite(_Entry):
     """The contrary wish."""
 
-    text: str = Field(min_length=1)
-    action: str = Field(min_length=1)
+    text: _Text
+    action: _Action
     confidence: float = Field(ge=0, le=1)
 
 
@@ -76,11 +83,11 @@ class Wish(_Entry):
 
     id: str
     domain: str
-    condition: str = Field(min_length=1)
-    action: str = Field(min_length=1)
+    condition: _Condition
+    action: _Action
     said: tuple[Said, ...] = Field(min_length=1)
     opposite: Opposite
-    look_alikes: tuple[str, ...] = Field(alias="not", min_length=1)
+    look_alikes: tuple[_Text, ...] = Field(alias="not", min_length=1)
 
     def rule(self, confidence: float) -> Preference:
         """Return the wish as a rule."""
@@ -90,7 +97,7 @@ class Wish(_Entry):
 class Reaction(_Entry):
     """A user's reaction to an answer, how satisfied it shows them (-1 to 1), and the preferences it carries."""
 
-    text: str = Field(min_length=1)
+    text: _Text
     reward: float = Field(ge=-1, le=1)
     label: str
     preferences: tuple[Preference, ...]
@@ -133,6 +140,21 @@ def is_plain(window: Window) -> bool:
     return not any(_CUE.search(turn.content) for turn in window.turns if turn.role == "user")
 
 
+def check_shares(shares: Mapping[Kind, float]) -> None:
+    """Check that kinds can be drawn by their shares.
+
+    Raises:
+        InputError: a kind is unknown, a share is negative, or none is above 0.
+    """
+    if unknown := set(shares) - set(get_args(Kind)):
+        raise InputError(f"no kind {sorted(unknown)[0]!r}: choose among {', '.join(get_args(Kind))}")
+    for kind, share in shares.items():
+        if not 0 <= share < math.inf:
+            raise InputError(f"the share of {kind} is {share:g}: give 0 or more")
+    if not 0 < sum(shares.values()) < math.inf:
+        raise InputError(f"the shares add up to {sum(shares.values()):g}: give at least one kind a share above 0")
+
+
 @dataclass(frozen=True)
 class _Draft:
     turns: Sequence[Turn]
@@ -147,7 +169,9 @@ def synthesise(
     seed: int = 0,
     shares: dict[Kind, float] | None = None,
 ) -> Iterator[LabelledWindow]:
-    """Yield ``count`` windows: the first tag is the kind; ``conversation`` is the wish, so that a split parts wishes.
+    """Yield ``count`` windows: the first tag is the kind; ``conversation`` is the wish.
+
+    Of several wishes it is the first; a split parts wishes by it, and trains on all that are among several.
 
     Args:
         wishes: the bank.
@@ -160,11 +184,11 @@ def synthesise(
         shares: how much of each kind; need not add up to 1.
 
     Raises:
-        InputError: an input is empty, no distractor is plain or none is long enough, or a kind is unknown.
+        InputError: an input is empty, no distractor is plain or none holds an answer, or no kind can be
+            drawn by the shares.
     """
     weights = SHARES if shares is None else shares
-    if unknown := set(weights) - set(get_args(Kind)):
-        raise InputError(f"no kind {sorted(unknown)[0]!r}: choose among {', '.join(get_args(Kind))}")
+    check_shares(weights)
     writer = _Writer(wishes, exchanges, [window for window in distractors if is_plain(window)], seed)
     for number in range(count):
         rng = random.Random(f"{seed}/{number}")
@@ -179,10 +203,10 @@ class _Writer:
         self, wishes: Sequence[Wish], exchanges: Sequence[Exchange], distractors: Sequence[Window], seed: int
     ) -> None:
         self._wishes, self._exchanges, self._distractors = wishes, exchanges, distractors
-        self._answered = [window for window in distractors if len(window.turns) >= 3]
+        self._answered = [window for window in distractors if _exchanges(window.turns)]
         for name, items in (("wishes", wishes), ("reactions", exchanges), ("distractors", self._answered)):
             if not items:
-                raise InputError(f"there are no {name}: synthesis needs some (distractors with three turns or more)")
+                raise InputError(f"there are no {name}: synthesis needs some (distractors with an answered user turn)")
         said = [wish.model_copy(update={"said": (said,)}) for wish in wishes for said in wish.said]
         alike = [wish.model_copy(update={"look_alikes": (text,)}) for wish in wishes for text in wish.look_alikes]
         reacted = [each.model_copy(update={"reactions": (r,)}) for each in exchanges for r in each.reactions]
@@ -245,10 +269,15 @@ class _Writer:
     def _earlier(self, wish: Wish, distractor: Window, rng: random.Random) -> _Draft:
         said = rng.choice(wish.said)
         turns = list(distractor.turns[-MAX_TURNS + 1 :])
-        places = [i for i, turn in enumerate(turns[:-1]) if turn.role == "user"]
-        if not places or (said.kind in ("correction", "praise") and places[-1] == 0):
+        reacts = said.kind in ("correction", "praise")
+        places = [
+            i
+            for i, turn in enumerate(turns[:-1])
+            if turn.role == "user" and (not reacts or (i > 0 and turns[i - 1].role == "assistant"))
+        ]
+        if not places:
             return self._task(wish, distractor, rng)
-        place = places[-1] if said.kind in ("correction", "praise") else rng.choice(places)
+        place = places[-1] if reacts else rng.choice(places)
         turns[place] = _user(_join(said.text, turns[place].content, rng))
         return _Draft(turns, [wish.rule(said.confidence)])
 
@@ -257,11 +286,11 @@ class _Writer:
         text = phrases.state(rule, rng)
         if rng.random() < 0.7:
             text = _join(text, _short_task(rng.choice(self._distractors)), rng)
-        before = distractor.turns[:2] if distractor.turns[0].role == "user" and rng.random() < 0.4 else ()
+        before = _first_exchange(distractor) if rng.random() < 0.4 else ()
         return _Draft([*before, _user(text)], [rule])
 
     def _several(self, wish: Wish, distractor: Window, rng: random.Random) -> _Draft:
-        others = rng.sample(self._wishes, rng.choice((1, 1, 2)))
+        others = rng.sample(self._wishes, min(rng.choice((1, 1, 2)), len(self._wishes)))
         chosen = [wish, *(other for other in others if other.id != wish.id)]
         parts, rules = [], []
         for each in chosen:
@@ -276,7 +305,7 @@ class _Writer:
         if rng.random() < 0.6:
             parts.insert(rng.randrange(len(parts) + 1), _short_task(rng.choice(self._distractors)))
         if rng.random() < 0.3 and len(parts) > 1:  # over two messages
-            answer = next(turn for turn in distractor.turns if turn.role == "assistant")
+            _, answer = _first_exchange(distractor)
             return _Draft([_user(_paragraphs(parts[:1], rng)), answer, _user(_paragraphs(parts[1:], rng))], rules)
         return _Draft([_user(_paragraphs(parts, rng))], rules)
 
@@ -284,7 +313,7 @@ class _Writer:
         text, rule = wish.opposite.text, _contrary(wish)
         if rng.random() < 0.6:
             text = _join(text, _short_task(rng.choice(self._distractors)), rng)
-        return _Draft([*(distractor.turns[:2] if rng.random() < 0.3 else ()), _user(text)], [rule])
+        return _Draft([*(_first_exchange(distractor) if rng.random() < 0.3 else ()), _user(text)], [rule])
 
     def _replaced(self, wish: Wish, distractor: Window, rng: random.Random) -> _Draft:
         first, answer = self._opened(wish, distractor, rng)
@@ -304,7 +333,7 @@ class _Writer:
         return self._framed(phrases.DOCUMENTS, wish, distractor, rng)
 
     def _look_alike(self, wish: Wish, distractor: Window, rng: random.Random) -> _Draft:
-        before = distractor.turns[:2] if rng.random() < 0.4 else ()
+        before = _first_exchange(distractor) if rng.random() < 0.4 else ()
         return _Draft([*before, _user(rng.choice(wish.look_alikes))])
 
     def _reaction(self, exchange: Exchange, rng: random.Random) -> _Draft:
@@ -314,15 +343,14 @@ class _Writer:
 
     def _framed(self, frames: Sequence[str], wish: Wish, distractor: Window, rng: random.Random) -> _Draft:
         wording = rng.choice([*(said.text for said in wish.said), phrases.state(wish.rule(0.9), rng)])
-        before = distractor.turns[:2] if rng.random() < 0.3 else ()
+        before = _first_exchange(distractor) if rng.random() < 0.3 else ()
         return _Draft([*before, _user(rng.choice(frames).replace("{}", wording))])
 
     def _opened(self, wish: Wish, distractor: Window, rng: random.Random) -> tuple[Turn, Turn]:
         """Return a first message with the wish in it, and an answer."""
         standing = [said.text for said in wish.said if said.kind in ("explicit", "fact", "hint")]
         wording = rng.choice([*standing, phrases.state(wish.rule(0.95), rng)])
-        task = next(turn for turn in distractor.turns if turn.role == "user")
-        answer = next(turn for turn in distractor.turns if turn.role == "assistant")
+        task, answer = _first_exchange(distractor)
         return _user(_join(wording, task.content, rng)), answer
 
 
@@ -345,9 +373,22 @@ def _context(said: Said, distractor: Window, rng: random.Random) -> Sequence[Tur
     needed = said.kind in ("correction", "praise")
     if not needed and rng.random() < 0.6:
         return ()
-    pairs = [i for i, turn in enumerate(distractor.turns[:-1]) if turn.role == "user"]
-    start = rng.choice(pairs)
+    start = rng.choice(_exchanges(distractor.turns))
     return distractor.turns[start : start + 2]
+
+
+def _exchanges(turns: Sequence[Turn]) -> list[int]:
+    """Return where user turns are that are answered by the next one."""
+    return [
+        i
+        for i, (turn, after) in enumerate(itertools.pairwise(turns))
+        if (turn.role, after.role) == ("user", "assistant")
+    ]
+
+
+def _first_exchange(window: Window) -> Sequence[Turn]:
+    start = _exchanges(window.turns)[0]
+    return window.turns[start : start + 2]
 
 
 def _short_task(window: Window) -> str:

@@ -30,6 +30,9 @@ from penchant.types import REQUIRED_ABOVE, LabelledWindow, Preference, Turn
 _log = logging.getLogger(__name__)
 
 _INFO = "dataset_info.json"
+_NAMES = {"train": "penchant_train", "evaluation": "penchant_evaluation"}
+"""What the datasets are called that are written."""
+
 _HEADER = """\
 # For LLaMA-Factory on {devices} device(s); in this folder, run: llamafactory-cli train train.yaml
 #
@@ -97,28 +100,35 @@ def write_llama_factory(
 ) -> Written:
     """Write datasets, ``dataset_info.json`` and ``train.yaml``, with which LLaMA-Factory trains what a recipe says.
 
-    A window whose user turns hold no text, control characters aside, is left out.
+    A window whose user turns hold no text, control characters aside, is left out. Files of an earlier call are
+    replaced once all new ones are complete.
 
     Raises:
-        InputError: no window can be used, or LLaMA-Factory has nothing like a value of the recipe.
+        InputError: no window can be used, LLaMA-Factory has nothing like a value of the recipe, or a file would be
+            replaced that the recipe reads or that no earlier call has written.
     """
     settings = make_settings(recipe, evaluation is not None, devices)
-    folder.mkdir(parents=True, exist_ok=True)
     parts = {"train": _Rows(train, recipe)}
     if evaluation is not None:
         parts["evaluation"] = _Rows(evaluation, recipe)
-    for name, part in parts.items():
-        _write(folder / f"{name}.jsonl", part)
-        if not part.count:
-            raise InputError(f"no window to put into {name}.jsonl: give some, with text in a user turn")
     info = {
-        f"penchant_{name}": _MESSAGES.model_copy(update={"file_name": f"{name}.jsonl"}).model_dump(
-            exclude_defaults=True
-        )
+        _NAMES[name]: _MESSAGES.model_copy(update={"file_name": f"{name}.jsonl"}).model_dump(exclude_defaults=True)
         for name in parts
     }
-    _write(folder / _INFO, [json.dumps(info, indent=2), "\n"])
-    _write(folder / "train.yaml", [_HEADER.format(devices=devices), yaml.safe_dump(settings, sort_keys=False)])
+    files: dict[str, Iterable[str]] = {
+        _INFO: [json.dumps(info, indent=2), "\n"],  # goes first: it says that the others are ours
+        **{f"{name}.jsonl": part for name, part in parts.items()},
+        "train.yaml": [_HEADER.format(devices=devices), yaml.safe_dump(settings, sort_keys=False)],
+    }
+    _check_replaceable(folder, files, recipe)
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, texts in files.items():
+        with _part(folder / name).open("w", encoding="utf-8") as out:
+            out.writelines(texts)
+        if isinstance(texts, _Rows) and not texts.count:
+            raise InputError(f"no window to put into {name}: give some, with text in a user turn")
+    for name in files:
+        _part(folder / name).replace(folder / name)
     left_out = sum(part.left_out for part in parts.values())
     if left_out:
         _log.warning("left out %d windows without text in a user turn", left_out)
@@ -179,11 +189,26 @@ class _Rows:
             yield json.dumps(row, ensure_ascii=False) + "\n"
 
 
-def _write(path: Path, texts: Iterable[str]) -> None:
-    part = path.with_name(f".part-{path.name}")
-    with part.open("w", encoding="utf-8") as out:
-        out.writelines(texts)
-    part.replace(path)
+def _part(path: Path) -> Path:
+    """Return where a file is until it is complete."""
+    return path.with_name(f".part-{path.name}")
+
+
+def _check_replaceable(folder: Path, names: Iterable[str], recipe: Recipe) -> None:
+    there = [path for path in (folder / name for name in names) if path.exists()]
+    read = [path for path in (*recipe.train, recipe.evaluation) if path and path.exists()]
+    for path in there:
+        if any(path.samefile(other) for other in read):
+            raise InputError(f"{path} is to be read: write to another folder")
+    if there and not _is_ours(folder / _INFO):
+        raise InputError(f"{there[0]} would be replaced, and penchant has not written it: give another folder")
+
+
+def _is_ours(info: Path) -> bool:
+    try:
+        return {_NAMES["train"]} <= set(json.loads(info.read_text(encoding="utf-8"))) <= set(_NAMES.values())
+    except (OSError, ValueError, TypeError):
+        return False
 
 
 def _find(info: Path, name: str) -> _Dataset:

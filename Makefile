@@ -11,7 +11,7 @@ demo: $(VENV)/default ## extract preferences from the example dialogues, and app
 	$(BIN)/python examples/two_sessions.py
 
 test: $(VENV)/dev ## run the tests
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadfile
 
 lint: $(VENV)/dev ## formatting, lint and types
 	$(BIN)/ruff format --check .
@@ -27,6 +27,7 @@ $(VENV)/pyvenv.cfg:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/default: $(VENV)/pyvenv.cfg pyproject.toml
+	@echo "setting up $(VENV): about 370 MB of packages"
 	$(BIN)/pip install --quiet --editable .
 	@touch $@
 

@@ -10,6 +10,8 @@ from hypothesis import settings
 
 from penchant.config import models_home
 
+pytest_plugins = ["tests.lessons"]
+
 ROOT = Path(__file__).parent.parent
 REAL_MODELS = models_home().absolute()
 """The models of the user who runs the tests, looked up before the tests get homes of their own."""

@@ -30,7 +30,7 @@ from penchant.loop import Personalizer
 from penchant.memory.memory import Memory
 from penchant.memory.sqlite import SQLiteStore
 from penchant.memory.store import Changes
-from penchant.prompt import CLOSE, OPEN, notes_block, sanitise, with_block
+from penchant.prompt import CLOSE, OPEN, notes_block, sanitise, transcript_block, with_block
 from penchant.retrieve.search import Retriever
 from penchant.session import KEPT_ENDED, KEPT_OPEN, SESSION, Settings, pack, scrubber
 from penchant.testing import ScriptedExtractor
@@ -692,6 +692,11 @@ def test_what_is_kept_of_earlier_sessions_and_damaged_does_not_stand_in_the_way(
             loop.memory.change("ann", lambda cards: (Changes(values={name: strange}), None))
             chat.say("and more")
             loop.end_session("ann", chat.session)
+        (system, _) = loop.prepare("ann", "s2", [{"role": "user", "content": "hello again"}]).messages
+        said = [("user", "hello there"), ("assistant", "Here you are."), ("user", "and more")]
+        summary = [strange.decode(errors="replace"), "hello there"]  # what can be read of it is gone on with
+        blocks = {"said": transcript_block([*said, said[1]]), "summary": notes_block(summary)}
+        assert system["content"] == blocks[name]
 
 
 def test_an_embedding_model_that_has_changed_its_length_only_costs_embedding_again(path: Path) -> None:
@@ -817,7 +822,7 @@ def test_a_session_ends_before_what_others_wrote_is_read(path: Path) -> None:
             order.append(turns[-1].content)
             begun.set()
             if "Go" in turns[-1].content:
-                (first if len(order) == 1 else rest).wait(5)  # so that the test fails, and does not hang
+                (first if len(order) == 1 else rest).wait(60)  # so that the test fails, and does not hang
             return script(turns)
 
         loop._reading._extractor = ScriptedExtractor(slow)
@@ -829,16 +834,22 @@ def test_a_session_ends_before_what_others_wrote_is_read(path: Path) -> None:
             readings.append(loop.prepare("ann", "s1", chat).learned)
             loop.complete("ann", "s1", "ok")
             chat.append({"role": "assistant", "content": "ok"})
-        begun.wait()
-        ending = threading.Thread(target=loop.end_session, args=("ann", "s1"))
-        ending.start()
-        while loop._reading._unread[0][0].user != "ann":
-            time.sleep(0.01)
-        first.set()
-        ending.join()
-        assert [card.rule.action for card in loop.memory.cards("ann")] == ["use spaces"]
-        assert [reading.done() for reading in readings] == [True, False, True, True]
-        rest.set()
+        try:
+            assert begun.wait(60)
+            ending = threading.Thread(target=loop.end_session, args=("ann", "s1"))
+            ending.start()
+            assert len(loop._reading._unread) == 3
+            deadline = time.monotonic() + 60
+            while loop._reading._unread[0][0].user != "ann":
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+            first.set()
+            ending.join()
+            assert [card.rule.action for card in loop.memory.cards("ann")] == ["use spaces"]
+            assert [reading.done() for reading in readings] == [True, False, True, True]
+        finally:
+            first.set()
+            rest.set()
         loop.flush()
         assert [len(loop.memory.cards(user)) for user in ("bob", "cat")] == [1, 1]
         assert order == [go[0]["content"], chat[0]["content"], chat[2]["content"], go[0]["content"]]
@@ -851,17 +862,19 @@ def test_a_session_ends_once_what_its_user_wrote_has_been_read(path: Path) -> No
 
         def slow(turns: Sequence[Turn]) -> Extraction:
             begun.set()
-            gate.wait(5)  # so that the test fails, and does not hang
+            gate.wait(60)  # so that the test fails, and does not hang
             return script(turns)
 
         loop._reading._extractor = ScriptedExtractor(slow)
         loop.prepare("ann", "s1", [{"role": "user", "content": "when writing Python code: use tabs."}])
-        begun.wait()  # another thread reads it
         ending = threading.Thread(target=loop.end_session, args=("ann", "s1"))
-        ending.start()
-        ending.join(0.2)
-        assert ending.is_alive()
-        gate.set()
+        try:
+            assert begun.wait(60)  # another thread reads it
+            ending.start()
+            ending.join(0.2)
+            assert ending.is_alive()
+        finally:
+            gate.set()
         ending.join()
         assert [name for name in loop.memory.read("ann").snapshot.values if name.startswith(SESSION)] == []
         assert len(loop.memory.cards("ann")) == 1
@@ -902,7 +915,7 @@ def test_the_async_twins_do_the_same_and_leave_the_event_loop_free(path: Path) -
     messages = [{"role": "user", "content": "when writing Python code: use tabs."}]
 
     def slow(turns: Sequence[Turn]) -> Extraction:
-        free.append(gate.wait(5))
+        free.append(gate.wait(60))  # so that the test fails, and does not hang
         return script(turns)
 
     async def release() -> None:
@@ -925,7 +938,10 @@ def test_the_async_twins_do_the_same_and_leave_the_event_loop_free(path: Path) -
         await loop.areset_user("ann")
         await loop.aclose()
 
-    asyncio.run(talk())
+    try:
+        asyncio.run(talk())
+    finally:
+        gate.set()
     assert free == [True]
     assert list(loop.memory.users()) == []
     with pytest.raises(InputError, match="is closed"):

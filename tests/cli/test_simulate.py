@@ -14,6 +14,7 @@ from penchant.cli import app
 from penchant.cli.simulate import simulate
 from penchant.errors import InputError
 from penchant.retrieve.rerank import FLOOR
+from penchant.simulate.style import PERSONAS
 from tests.simulate.conftest import DATA, word_models
 
 
@@ -22,7 +23,8 @@ def _models(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("penchant.simulate.models.load_models", word_models)
 
 
-def test_a_quick_simulation_writes_a_report(tmp_path: Path) -> None:
+def test_a_quick_simulation_writes_a_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("penchant.simulate.style.PERSONAS", PERSONAS[:3])
     arguments = ["--quick", "--users", "1", "--sessions", "2", "--seed", "3", "--workers", "1", "--floor", "0"]
     done = CliRunner().invoke(app, ["simulate", "-o", str(tmp_path / "out"), "--data", str(DATA), *arguments])
     assert done.exit_code == 0, done.output

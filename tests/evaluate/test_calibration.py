@@ -77,6 +77,7 @@ def test_without_a_judged_rule_there_is_no_error(verdicts: list[Verdict]) -> Non
     assert calibrate([0.5] * len(verdicts), verdicts) == Calibration(0, None, None, None, (), ())
 
 
+@settings(max_examples=30)
 @given(samples, st.randoms(use_true_random=False))
 def test_calibration_heeds_neither_order_nor_neutral_rules(
     sample: list[tuple[float, Verdict]], rng: random.Random

@@ -22,7 +22,7 @@ from penchant.extract.transformers import TransformersExtractor
 from penchant.models.gguf import build_tokenizer, read_metadata
 from penchant.types import LabelledWindow, Preference, Turn
 from tests.evaluate.made import rule, window
-from tests.extract.conftest import Lesson, lessons, random_model, taught_model  # noqa: F401 - fixtures
+from tests.lessons import Lesson
 from tests.tiny import tiny_gguf
 
 FORM = ModelForm(prompt="card", answer="json")
@@ -34,7 +34,7 @@ def as_gold(lesson: Lesson) -> LabelledWindow:
     return window(rules, turns=turns)
 
 
-def test_a_taught_answer_has_hardly_any_loss(taught_model: Path, random_model: Path, lessons: list[Lesson]) -> None:  # noqa: F811
+def test_a_taught_answer_has_hardly_any_loss(taught_model: Path, random_model: Path, lessons: list[Lesson]) -> None:
     for folder, low, high in ((taught_model, 0, 0.1), (random_model, 3, 12)):
         model = loss.from_extractor(TransformersExtractor(str(folder), device="cpu", dtype="float32"))
         for lesson in lessons:
@@ -59,7 +59,8 @@ def test_the_loss_is_that_of_every_answer_token(tmp_path: Path) -> None:
 def test_weights_are_loaded_from_a_file_by_its_spec(tmp_path: Path) -> None:
     path = tiny_gguf(tmp_path / "tiny.gguf", scale=0.02)
     with load(Spec("tiny", Kind.embedded, str(path))) as loaded:
-        assert loaded.extractor.extract([Turn(role="user", content="Hi")]) is not None
+        found = loaded.extractor.extract([Turn(role="user", content="Hi")])
+        assert "cut off" in (found.error or "")  # it babbles
         assert loaded.load_answers is not None
         measured = loaded.load_answers().loss(GOLD)
     assert measured.total / measured.tokens == pytest.approx(math.log(262), rel=0.05)  # it knows nothing

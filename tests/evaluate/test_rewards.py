@@ -199,7 +199,7 @@ def test_a_reader_that_knows_nothing() -> None:
 @pytest.mark.parametrize(("given_zone", "expected"), [(0.0, 0.0), (0.9, 0.9)])
 def test_a_given_dead_zone_counts_for_all_estimates(given_zone: float, expected: float) -> None:
     for others in (0, 5):
-        found = report(others=others, dead_zone=given_zone)
+        found = report(measured=3, others=others, dead_zone=given_zone)
         assert [each.dead_zone for each in found.estimators] == [expected, expected, 0.05]
 
 

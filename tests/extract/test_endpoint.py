@@ -7,6 +7,7 @@ import logging
 import socket
 import struct
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -22,7 +23,7 @@ from penchant.extract.window import SYSTEM_PROMPTS, build_messages
 from penchant.types import Extraction, Preference, Turn
 
 KEY = "sk-do-not-tell-anyone"
-PATIENCE = 20.0
+PATIENCE = 120.0
 """Seconds after which a test that waits for a request gives up; nothing waits this long when all is well."""
 
 
@@ -327,8 +328,11 @@ def test_what_will_not_get_better_is_asked_once(status: int, server: ScriptedSer
 
 def test_a_server_that_hangs_is_given_up(server: ScriptedServer, load: Load) -> None:
     server.script = in_turn(Reply(conduct="hang"))
-    result = load(retries=1, timeout=0.5).extract(say())
+    result = load(retries=1, timeout=2).extract(say())
     assert result == Extraction(valid=False, error="the server did not answer in time")
+    deadline = time.monotonic() + PATIENCE
+    while len(server.requests) < 2 and time.monotonic() < deadline:  # the server may be slow to notice one
+        time.sleep(0.01)
     assert len(server.requests) == 2
 
 

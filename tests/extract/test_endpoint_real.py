@@ -32,32 +32,38 @@ START_LIMIT = 180
 def server(taught_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Serve the taught model; return the base URL."""
     home = tmp_path_factory.mktemp("server-home")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-c", SERVE, "serve", str(taught_model)]
-    command += ["--host", "127.0.0.1", "--port", str(port), "--device", "cpu"]
-    environment = {**os.environ, "HOME": str(home), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
     log = home / "server.log"
-    with log.open("wb") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=environment)
-    try:
-        _await_health(process, f"http://127.0.0.1:{port}/health", log)
-        yield f"http://127.0.0.1:{port}/v1"
-    finally:
-        process.kill()
-        process.wait()
+    for _ in range(3):
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        command = [sys.executable, "-c", SERVE, "serve", str(taught_model)]
+        command += ["--host", "127.0.0.1", "--port", str(port), "--device", "cpu"]
+        environment = {**os.environ, "HOME": str(home), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+        with log.open("wb") as output:
+            process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=environment)
+        try:
+            if _is_healthy(process, f"http://127.0.0.1:{port}/health"):
+                yield f"http://127.0.0.1:{port}/v1"
+                return
+        finally:
+            process.kill()
+            process.wait()
+        if "address already in use" not in log.read_text(errors="replace"):  # else another program was faster
+            break
+    pytest.fail(f"the server did not start:\n{log.read_text(errors='replace')[-3000:]}")
 
 
-def _await_health(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
+def _is_healthy(process: subprocess.Popen[bytes], url: str) -> bool:
+    """Wait until the server answers; say whether it does."""
     deadline = time.monotonic() + START_LIMIT
     while process.poll() is None and time.monotonic() < deadline:
         try:
             with urllib.request.urlopen(url, timeout=5):
-                return
+                return True
         except (urllib.error.URLError, OSError):
             time.sleep(0.2)
-    pytest.fail(f"the server did not start:\n{log.read_text(errors='replace')[-3000:]}")
+    return False
 
 
 def test_preferences_come_back_in_order(server: str, taught_model: Path, lessons: list[Lesson]) -> None:

@@ -52,6 +52,7 @@ def test_processes_change_nothing(world: World, results: Results) -> None:
     told: list[int] = []
     apart = run(world, word_models, workers=2, progress=told.append)
     assert apart == results
+    assert render(report_of(apart)) == render(report_of(results))
     assert told == [2 * len(ARMS) + len(VARIANTS)] * 2
 
 
@@ -82,10 +83,6 @@ def test_a_report_is_written_whole_and_read_back(results: Results, tmp_path: Pat
         assert line in text
     assert all(line.count("|") == text.splitlines()[i + 1].count("|")
                for i, line in enumerate(text.splitlines()) if line.startswith("| arm"))  # fmt: skip
-
-
-def test_the_same_seed_gives_the_same_report(world: World, results: Results) -> None:
-    assert render(report_of(run(world, word_models))) == render(report_of(results))
 
 
 def test_it_is_said_where_a_simple_baseline_wins() -> None:

@@ -28,7 +28,7 @@ def test_an_answer_that_follows_every_wish_violates_none(persona: Persona) -> No
 def test_what_is_not_followed_is_seen() -> None:
     persona = Persona(120, True, "zh")
     for wish, violation in LACKS.items():
-        assert violation in violations(compose(TOPIC, persona, set(LACKS) - {wish}), persona) or wish == "short"
+        assert violation in violations(compose(TOPIC, persona, set(LACKS) - {wish}), persona)
     assert violations("- 短", persona) == set()
     assert violations("plain " * 50, persona) == set(LACKS.values())
     assert violations("中文", Persona(None, True, "en")) == {"no_bullets", "wrong_lang"}
@@ -57,11 +57,10 @@ def test_vectors_that_follow_the_wishes_correlate_with_them() -> None:
     assert likeness([np.zeros(3)] * len(PERSONAS), PERSONAS) == (None, None)
 
 
-def test_a_memory_makes_answers_better_and_the_seed_decides(models: Models) -> None:
+def test_a_memory_makes_answers_better(models: Models) -> None:
     others = make_user(topics=12).rules
     space = item_space([make_user(topics=12)], models)
-    first, again = (run_style(cached(models), others, space, 3, rounds=2, asks=6) for _ in range(2))
-    assert first == again
+    first = run_style(cached(models), others, space, 3, rounds=2, asks=6)
     rows = {(row.arm, row.phase): row for row in first.rows}
     assert rows["vars", 2].satisfaction > rows["vanilla", 2].satisfaction
     assert set(rows["vanilla", 2].recall.values()) == {None}

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import resource
 import signal
 import subprocess
 import sys
-import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,16 +19,43 @@ from penchant.errors import InputError, ModelError
 from penchant.train import base
 from penchant.train.log import read_log
 from penchant.train.recipe import Recipe, make_recipe
-from penchant.train.sft import newest_checkpoint, train
+from penchant.train.sft import FINAL, newest_checkpoint, train
 from penchant.train.trained import load_trained
 
-COMMAND = [sys.executable, "-m", "penchant", "train", "recipe.yaml", "-o"]
+COMMAND = ["train", "recipe.yaml", "-o", "run"]
+KILLED = """
+import os, signal
+from penchant.cli import main
+from penchant.train.log import CsvLog
+
+log = CsvLog.on_log
+
+def die(self, args, state, control, **kwargs):
+    log(self, args, state, control, **kwargs)
+    if state.global_step == 5:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+CsvLog.on_log = die
+main()
+"""
+NO_ROOM = """
+import resource, signal
+from penchant.cli import main
+
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+main()
+"""
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning", "ignore::UserWarning")
 
 
-@pytest.fixture(scope="module")
-def _one_thread() -> None:
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread() -> Iterator[None]:
+    """As many threads as the subprocesses have: with more, sums differ in the last digits."""
+    before = torch.get_num_threads()
     torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture
@@ -42,49 +67,62 @@ def run(values: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     return tmp_path / "run"
 
 
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("runs")
+
+
+@pytest.fixture
+def whole(runs: Path, recipe: Recipe) -> Path:
+    """A run that nothing stopped, made once."""
+    if not (runs / "whole" / FINAL).exists():
+        train(recipe, runs / "whole")
+    return runs / "whole"
+
+
 def curve(run: Path) -> list[dict[str, str]]:
     return read_log(run / "log.csv")
 
 
-def test_it_learns_and_goes_on_after_a_stop_as_if_nothing_had_happened(recipe: Recipe, tmp_path: Path) -> None:
-    whole = train(recipe, tmp_path / "whole")
-    losses = [float(row["loss"]) for row in curve(tmp_path / "whole") if row["loss"]]
+def test_it_learns_and_goes_on_after_a_stop_as_if_nothing_had_happened(
+    recipe: Recipe, whole: Path, tmp_path: Path
+) -> None:
+    losses = [float(row["loss"]) for row in curve(whole) if row["loss"]]
     assert len(losses) == 8  # 16 windows, 8 in a batch, 4 epochs
     assert losses[-1] < losses[0] - 1
-    assert (tmp_path / "whole" / "loss.png").stat().st_size > 1000
-    assert [row["step"] for row in curve(tmp_path / "whole") if row["eval_loss"]] == ["4", "8"]
+    assert (whole / "loss.png").stat().st_size > 1000
+    assert [row["step"] for row in curve(whole) if row["eval_loss"]] == ["4", "8"]
 
     stopped = train(recipe, tmp_path / "parts", stop_at=3)
     assert stopped.name == "checkpoint-3"
     parts = train(recipe, tmp_path / "parts")
-    assert curve(tmp_path / "parts") == curve(tmp_path / "whole")
-    left, right = (AutoModelForCausalLM.from_pretrained(folder).state_dict() for folder in (whole, parts))
+    assert curve(tmp_path / "parts") == curve(whole)
+    left, right = (AutoModelForCausalLM.from_pretrained(folder).state_dict() for folder in (whole / FINAL, parts))
     assert all(torch.equal(left[name], right[name]) for name in left)
 
 
-def test_it_goes_on_after_a_kill(run: Path) -> None:
-    subprocess.run([*COMMAND, "whole"], check=True, capture_output=True)
-    process = subprocess.Popen([*COMMAND, "run"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    while not (run / "checkpoint-4" / "trainer_state.json").exists():
-        assert process.poll() is None
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+def test_it_goes_on_after_a_kill(run: Path, recipe: Recipe, whole: Path) -> None:
+    killed = subprocess.run([sys.executable, "-c", KILLED, *COMMAND], capture_output=True, text=True, check=False)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr[-2000:]
+    assert curve(run)[-1]["step"] == "5"
     torn = run / "checkpoint-6"  # as a kill amid the writing of it leaves it
-    torn.mkdir(exist_ok=True)
+    torn.mkdir()
     (torn / "trainer_state.json").write_text('{"epoch": 3')
     with (run / "log.csv").open("a") as log:
         log.write("7,3.5,1.0\n6,3.")
-    subprocess.run([*COMMAND, "run"], check=True, capture_output=True)
-    assert curve(run) == curve(run.parent / "whole")
+    kept = newest_checkpoint(run)
+    assert kept
+    assert kept.name == "checkpoint-4"
+    train(recipe, run)
+    assert curve(run) == curve(whole)
 
 
-def test_two_processes_are_one_with_the_doubled_batch(run: Path) -> None:
-    subprocess.run([*COMMAND, "one", "--set", "per_device_batch_size=8"], check=True, capture_output=True)
-    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", *COMMAND[1:], "run"]
+def test_two_processes_are_one_with_the_doubled_batch(run: Path, recipe: Recipe, tmp_path: Path) -> None:
+    train(recipe.model_copy(update={"per_device_batch_size": 8}), tmp_path / "one")
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "penchant", *COMMAND]
     done = subprocess.run([sys.executable, *launch], check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
-    one, two = curve(run.parent / "one"), curve(run)
+    one, two = curve(tmp_path / "one"), curve(run)
     assert [row["step"] for row in one] == [row["step"] for row in two]
     for left, right in zip(one, two, strict=True):
         for column in ("loss", "eval_loss", "grad_norm"):
@@ -184,13 +222,8 @@ def test_a_model_that_cannot_be_loaded_is_named(
 
 
 def test_a_full_disk_leaves_the_last_checkpoint(run: Path, recipe: Recipe) -> None:
-    subprocess.run([*COMMAND, "run", "--stop-at", "2"], check=True, capture_output=True)
-
-    def no_room() -> None:
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
-
-    full = subprocess.run([*COMMAND, "run"], preexec_fn=no_room, capture_output=True, text=True, check=False)
+    train(recipe, run, stop_at=2)
+    full = subprocess.run([sys.executable, "-c", NO_ROOM, *COMMAND], capture_output=True, text=True, check=False)
     assert full.returncode == 1
     last = full.stderr.strip().splitlines()[-1]
     assert last.startswith("penchant: "), full.stderr[-2000:]
@@ -198,5 +231,5 @@ def test_a_full_disk_leaves_the_last_checkpoint(run: Path, recipe: Recipe) -> No
     kept = newest_checkpoint(run)
     assert kept
     assert kept.name == "checkpoint-2"
-    subprocess.run([*COMMAND, "run"], check=True, capture_output=True, env=dict(os.environ))
-    assert (run / "final" / "model.safetensors").exists()
+    train(recipe, run)
+    assert (run / FINAL / "model.safetensors").exists()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
@@ -45,6 +47,22 @@ def test_the_probable_and_supported_are_kept_the_surest_first() -> None:
     assert [item.text for item in result.evidence] == ["b", "a"]
     assert result.unsupported == 1
     assert [rule.action for rule in choose(found, WEIGHING, "recall").preferences] == ["b", "a", "c"]
+
+
+def test_of_rules_that_say_one_wish_in_other_words_the_surest_is_kept() -> None:
+    said = "No emojis, no dashes, and tabs instead of spaces."
+    place = Evidence(turn=0, start=0, end=len(said), text=said)
+    found = [
+        ("use no emojis", 0.9, place),
+        ("use no dashes", 0.8, place),
+        ("Use no emojis at all", 0.7, place),
+        ("use spaces", 0.6, place),
+        ("use tabs instead of spaces", 0.65, place),
+        ("use no emojis in titles", 0.55, place.model_copy(update={"turn": 2})),  # of other words of the user
+    ]
+    items = [replace(scored(action, chance), support=Support(where, 1.0)) for action, chance, where in found]
+    kept = [rule.action for rule in choose(Findings(tuple(items), Extraction()), WEIGHING, "balanced").preferences]
+    assert kept == ["use no emojis", "use no dashes", "use tabs instead of spaces", "use no emojis in titles"]
 
 
 def test_an_answer_that_could_not_be_read_is_not_an_empty_one() -> None:

@@ -11,7 +11,7 @@ demo: $(VENV)/default ## extract preferences from the example dialogues, and app
 	$(BIN)/python examples/two_sessions.py
 
 test: $(VENV)/dev ## run the tests
-	$(BIN)/pytest -n 2 --dist loadfile
+	$(BIN)/pytest
 
 lint: $(VENV)/dev ## formatting, lint and types
 	$(BIN)/ruff format --check .

@@ -178,7 +178,7 @@ def _clean(written: Sequence[Preference], repairs: list[str]) -> tuple[Preferenc
         clean = mend_rule(where, rule.model_dump(), repairs)
         if clean:
             rules.append(clean)
-        if clean and clean != rule:
+        if clean and plain_words(clean) != plain_words(rule):  # more than spaces
             repairs.append(f"cleaned {where}")
     if written and not rules:
         raise ParseError(f"none of the {len(written)} rules can be used: {repairs[-1]}")

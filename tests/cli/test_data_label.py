@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 import typer
@@ -16,18 +15,8 @@ import penchant.cli
 from penchant.cli.data_label import label
 from penchant.data.records import load_windows
 from penchant.types import LabelledWindow
+from tests.cli.conftest import Command, Run
 from tests.data.teacher_server import Answer, TeacherServer, serving
-
-
-class Run(NamedTuple):
-    """How a run of the command ended."""
-
-    code: int
-    out: str
-    err: str
-
-
-Command = Callable[..., Run]
 
 
 @pytest.fixture

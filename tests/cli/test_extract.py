@@ -7,7 +7,7 @@ import json
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,6 +17,7 @@ import penchant
 import penchant.cli
 from penchant import Extraction, Extractor, ParseError, Preference, Turn
 from penchant.testing import ScriptedExtractor
+from tests.cli.conftest import Command, Run
 
 NO_EVIDENCE: dict[str, Any] = {"evidence": [], "unsupported": 0, "repairs": []}
 
@@ -40,22 +41,6 @@ class Loads(NamedTuple):
 
     calls: list[tuple[Any, ...]]
     extractor: ScriptedExtractor
-
-
-class Run(NamedTuple):
-    """How a run of the command ended."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def lines(self) -> list[dict[str, Any]]:
-        assert self.out == "" or self.out.endswith("\n")
-        return [json.loads(line) for line in self.out.splitlines()]
-
-
-Command = Callable[..., Run]
 
 
 @pytest.fixture

@@ -7,9 +7,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 import torch
@@ -18,19 +16,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import penchant.cli
 from penchant.extract.window import SYSTEM_PROMPTS
+from tests.cli.conftest import Command, Run
 from tests.conftest import ROOT
 from tests.train.conftest import data, tiny_qwen3, values  # noqa: F401 - fixtures
-
-
-class Run(NamedTuple):
-    """How a run of the command ended."""
-
-    code: int
-    out: str
-    err: str
-
-
-Command = Callable[..., Run]
 
 
 @pytest.fixture

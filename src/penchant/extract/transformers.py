@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from penchant.errors import ModelError
+from penchant.errors import ModelError, first_line
 from penchant.extract.answer import CARD, read_form
 from penchant.extract.base import Extractor, model_failure
 from penchant.extract.template import encode_messages
@@ -68,8 +68,7 @@ class TransformersExtractor(Extractor):
             form = cached_file(name, FORM, _raise_exceptions_for_missing_entries=False)
             self.model = AutoModelForCausalLM.from_pretrained(name, dtype=dtype, device_map=self._device)
         except Exception as error:  # of a damaged file or a wrong device the libraries raise all sorts
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-            raise ModelError(f"cannot load {name}: {reason}") from error
+            raise ModelError(f"cannot load {name}: {first_line(error)}") from error
         if self.tokenizer.chat_template is None:
             raise ModelError(f"{name} has no chat template: give a chat model")
         noted = read_form(Path(form).parent) if form else CARD

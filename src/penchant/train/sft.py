@@ -19,7 +19,7 @@ from peft import LoraConfig, get_peft_model
 from safetensors import SafetensorError
 from transformers import PrinterCallback, ProgressCallback, Trainer, TrainerCallback, TrainingArguments, set_seed
 
-from penchant.errors import InputError, ModelError
+from penchant.errors import InputError, ModelError, first_line
 from penchant.models.fetch import sha256
 from penchant.train.base import has_fast_bfloat16, hash_base, load_base
 from penchant.train.batches import GroupedSampler, collate_flat, collate_padded, select_answers
@@ -160,7 +160,7 @@ def _run(trainer: Trainer, folder: Path) -> Path:
 
 def _translate(error: Exception, checkpoint: Path | None, folder: Path) -> Exception:
     """Say what is to be done about an error that is to be expected; another one stays as it is."""
-    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    reason = first_line(error)
     if checkpoint and "state_dict" in str(error):
         return ModelError(f"{checkpoint} is of another model than the recipe's: use another folder")
     if "out of memory" in str(error) or "can't allocate memory" in str(error):

@@ -12,7 +12,7 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from penchant.data.records import read_windows
-from penchant.errors import InputError, ModelError
+from penchant.errors import InputError, ModelError, first_line
 from penchant.extract.generator import MAX_ANSWER_TOKENS
 from penchant.extract.template import encode_messages
 from penchant.extract.window import build_messages
@@ -58,7 +58,7 @@ def load_trained(run: Path) -> Trained:
         else:
             model = AutoModelForCausalLM.from_pretrained(checkpoint, dtype="float32")
     except (OSError, ValueError, RuntimeError) as error:
-        raise ModelError(f"cannot load {checkpoint}: {str(error).splitlines()[0]}") from error
+        raise ModelError(f"cannot load {checkpoint}: {first_line(error)}") from error
     return Trained(model.eval(), tokenizer, recipe, folder, checkpoint)
 
 

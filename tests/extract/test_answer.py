@@ -25,6 +25,7 @@ RULES = st.lists(
 
 @given(RULES)
 @example([Preference(condition="0", action="0", confidence=0.5000335525394922)])
+@example([Preference(condition="0", action="be brief.", confidence=1)])
 def test_rules_survive_but_for_bars_and_hundredths(rules: list[Preference]) -> None:
     text = lines.serialise(rules)
     found = lines.read(text)
@@ -60,6 +61,21 @@ def test_a_blank_line_is_no_dropped_line() -> None:
     found = lines.read("general -> be brief |9\n\n \nfor maths -> show steps |5\n")
     assert [rule.action for rule in found.preferences] == ["be brief", "show steps"]
     assert found.repairs == ()
+
+
+@pytest.mark.parametrize(
+    ("action", "expected"),
+    [
+        ("use pathlib instead of os.path.", "use pathlib instead of os.path"),
+        ("keep lines to 80.", "keep lines to 80"),
+        ("use `uv`.", "use `uv`"),
+        ("plan nothing before 10 a.m.", "plan nothing before 10 a.m."),
+        ("name tests test_should_...", "name tests test_should_..."),
+    ],
+)
+def test_a_full_stop_ends_no_action(action: str, expected: str) -> None:
+    for text in (f"general -> {action} |9", lines.serialise([Preference(condition="x", action=action, confidence=1)])):
+        assert [rule.action for rule in lines.read(text).preferences] == [expected]
 
 
 def test_over_long_lines_are_cut_and_many_are_too_many() -> None:

@@ -17,6 +17,7 @@ from rich.table import Table
 from penchant.cli.output import Sink, plain
 from penchant.config import memory_path
 from penchant.errors import InputError, PenchantError
+from penchant.files import whole
 from penchant.memory.memory import Memory
 from penchant.types import Card
 
@@ -196,15 +197,10 @@ def _opened_whole(output: Path | None) -> Iterator[Sink]:
             yield sink
         return
     path = output.resolve()  # a link goes on being one
-    part = path.with_name(f".part-{path.name}")
-    try:
-        with Sink(part) as sink:
-            if path.exists():
-                shutil.copymode(path, part)  # before anything is in it
-            yield sink
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    with whole(path) as part, Sink(part) as sink:
+        if path.exists():
+            shutil.copymode(path, part)  # before anything is in it
+        yield sink
 
 
 def _shown(user: str) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from penchant.errors import InputError
+from penchant.files import whole
 
 NOTES = "batch.json"
 """The file of notes in a work folder."""
@@ -45,9 +46,7 @@ class Notes(_Value):
 
     def write(self, folder: Path) -> None:
         """Replace the notes of a work folder; they are on the disk when this returns."""
-        part = folder / f".part-{NOTES}"
-        with part.open("w", encoding="utf-8") as file:
+        with whole(folder / NOTES) as part, part.open("w", encoding="utf-8") as file:
             file.write(self.model_dump_json())
             file.flush()
             os.fsync(file.fileno())
-        part.replace(folder / NOTES)

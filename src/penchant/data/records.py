@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 from pydantic import ValidationError
 
 from penchant.errors import InputError, first_fault
+from penchant.files import whole
 from penchant.types import Window
 
 AnyWindow = TypeVar("AnyWindow", bound=Window)
@@ -53,16 +54,11 @@ def load_windows(path: Path, kind: type[AnyWindow]) -> list[AnyWindow]:
 def write_windows(path: Path, windows: Iterable[Window]) -> int:
     """Write JSON Lines and return their number; the file appears whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".part-{path.name}")
     count = 0
-    try:
-        with part.open("w", encoding="utf-8", errors="replace") as out:  # a lone surrogate has no UTF-8
-            for window in windows:
-                out.write(json.dumps(window.model_dump(mode="json"), ensure_ascii=False) + "\n")
-                count += 1
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    with whole(path) as part, part.open("w", encoding="utf-8", errors="replace") as out:  # a lone surrogate: no UTF-8
+        for window in windows:
+            out.write(json.dumps(window.model_dump(mode="json"), ensure_ascii=False) + "\n")
+            count += 1
     return count
 
 

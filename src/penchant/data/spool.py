@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from penchant.errors import InputError
+from penchant.files import whole
 from penchant.types import LabelledWindow
 
 ROW_GROUP = 10_000
@@ -85,12 +86,10 @@ class Spool:
 
 def write_parquet(path: Path, windows: Iterable[LabelledWindow]) -> None:
     """Write windows as ``records.read_windows`` and ``datasets`` read them; the file appears whole or not at all."""
-    part = path.with_name(f".part-{path.name}")
     rows = (window.model_dump() for window in windows)
-    with pq.ParquetWriter(part, SCHEMA, compression="zstd") as out:
+    with whole(path) as part, pq.ParquetWriter(part, SCHEMA, compression="zstd") as out:
         while group := list(islice(rows, ROW_GROUP)):
             out.write_table(pa.Table.from_pylist(group, SCHEMA))
-    part.replace(path)
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from penchant.data.live_api import LiveLane
 from penchant.data.records import write_windows
 from penchant.errors import InputError, ParseError
 from penchant.extract.window import build_messages
+from penchant.files import whole
 from penchant.servers import connect, explain
 from penchant.text import clean_text
 from penchant.types import REQUIRED_ABOVE, LabelledWindow, Preference, Window
@@ -256,6 +257,5 @@ def _write_failures(path: Path, failures: list[_Failure]) -> None:
     if not failures:
         path.unlink(missing_ok=True)
         return
-    part = path.with_name(f".part-{path.name}")
-    part.write_text("".join(json.dumps({"id": each.id, "reason": each.reason}) + "\n" for each in failures))
-    part.replace(path)
+    with whole(path) as part:
+        part.write_text("".join(json.dumps({"id": each.id, "reason": each.reason}) + "\n" for each in failures))

@@ -1,21 +1,21 @@
-"""What reports share: what was measured with what, tables for people, and files that are whole or not there."""
+"""What reports share: what was measured with what, and pages for people."""
 
 from __future__ import annotations
 
 import platform
 import re
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date
-from functools import partial
 from importlib import metadata
 from pathlib import Path
 
 from matplotlib.figure import Figure
 
 from penchant.evaluate.metrics import Estimate
+from penchant.files import whole
 from penchant.models.fetch import sha256
 from penchant.text import clean_text
 
@@ -123,19 +123,12 @@ def write_pages(folder: Path, data: bytes, text: str, plots: Mapping[str, Figure
         OSError: the folder cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    write_whole(folder / "report.json", lambda part: part.write_bytes(data))
+    with whole(folder / "report.json") as part:
+        part.write_bytes(data)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph", UserWarning)  # a name in a script that the plots' font lacks
         for name, figure in plots.items():
-            write_whole(folder / name, partial(figure.savefig, format="png", dpi=DPI))
-    write_whole(folder / "report.md", lambda part: part.write_text(text, encoding="utf-8"))
-
-
-def write_whole(path: Path, write: Callable[[Path], object]) -> None:
-    """Let ``write`` write a file beside ``path``, then put it in its place."""
-    part = path.with_name(f".part-{path.name}")
-    try:
-        write(part)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+            with whole(folder / name) as part:
+                figure.savefig(part, format="png", dpi=DPI)
+    with whole(folder / "report.md") as part:
+        part.write_text(text, encoding="utf-8")

@@ -21,6 +21,7 @@ from penchant.evaluate.loss import AnswerModel, WindowLoss
 from penchant.evaluate.specs import Loaded, Spec, load
 from penchant.extract.base import Extractor
 from penchant.extract.embedded import WEIGHTS
+from penchant.files import whole
 from penchant.types import Extraction, LabelledWindow
 
 LATENCY_SAMPLE = 50
@@ -104,9 +105,8 @@ def _run_once(spec: Spec, gold: Sequence[LabelledWindow], path: Path) -> Outcome
         return kept
     outcome = run(spec, gold)
     if outcome.timing and outcome.failure is None:
-        part = path.with_name(f"{path.name}.part")
-        part.write_bytes(_OUTCOME.dump_json(outcome))
-        part.replace(path)
+        with whole(path) as part:
+            part.write_bytes(_OUTCOME.dump_json(outcome))
     return outcome
 
 

@@ -25,15 +25,20 @@ rule ::= [^-\n|>] [^\n|>]* " -> " [^\n|]+ " |" [0-9]
 """The lines as an EBNF grammar (xgrammar's dialect)."""
 
 _LINE = re.compile(r"([^|>]+?) -> ([^|]+?) \|(\d)")
+_FULL_STOP = re.compile(r"""(?:(?<=\w\w)|(?<=[\d)\]"'`]))\.$""")
+"""One that ends a sentence; those of "p.m." and "..." are left."""
 
 
 def serialise(preferences: Sequence[Preference]) -> str:
-    """Write preferences as lines; bars, and arrows in conditions, become slashes."""
+    """Write preferences as lines; bars, and arrows in conditions, become slashes, and an action's full stop goes."""
     return "\n".join(map(_line, preferences)) or NOTHING
 
 
 def read(text: str) -> Extraction:
-    """Read lines; one that is no rule is dropped and reported, and an answer without any is not valid."""
+    """Read lines; one that is no rule is dropped and reported, and an answer without any is not valid.
+
+    A full stop at the end of an action goes.
+    """
     if text.strip() == NOTHING:
         return Extraction()
     rules: list[Preference] = []
@@ -45,7 +50,8 @@ def read(text: str) -> Extraction:
         if not found:
             repairs.append(f"dropped line {number}: it is not CONDITION -> ACTION |DIGIT")
             continue
-        item = {"condition": found[1], "action": found[2], "confidence": round(int(found[3]) / 10 + 0.05, 2)}
+        action = _FULL_STOP.sub("", found[2])
+        item = {"condition": found[1], "action": action, "confidence": round(int(found[3]) / 10 + 0.05, 2)}
         rules += [rule for rule in [mend_rule(f"line {number}", item, repairs)] if rule]
     if not rules:
         return Extraction(valid=False, error=f"the answer holds no rule: {repairs[0] if repairs else 'it is empty'}")
@@ -68,6 +74,6 @@ def close_cut(text: str) -> str:
 
 def _line(rule: Preference) -> str:
     condition = re.sub(r"[|>]", "/", " ".join(rule.condition.split())).lstrip("- ") or "general"
-    action = re.sub(r"[|]", "/", " ".join(rule.action.split()))
+    action = _FULL_STOP.sub("", re.sub(r"[|]", "/", " ".join(rule.action.split())))
     tenth = min(9, max(0, math.ceil(round(rule.confidence * 10, 8)) - 1))
     return f"{condition} -> {action} |{tenth}"

@@ -12,6 +12,7 @@ import zipfile
 from pathlib import Path
 
 from penchant.errors import ModelError
+from penchant.files import whole
 from penchant.models.catalog import Wheel
 
 
@@ -56,9 +57,8 @@ def _replace_with_copy(source: Path, target: Path) -> None:
     if source.resolve() == target.resolve():
         return
     target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(f".part-{target.name}")
-    shutil.copyfile(source, part)
-    part.replace(target)
+    with whole(target) as part:
+        shutil.copyfile(source, part)
 
 
 def _download(wheel: Wheel, path: Path) -> None:

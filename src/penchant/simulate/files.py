@@ -5,12 +5,12 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterable
 from dataclasses import asdict, fields
-from functools import partial
 from pathlib import Path
 
 from pydantic import TypeAdapter
 
-from penchant.evaluate.pages import write_pages, write_whole
+from penchant.evaluate.pages import write_pages
+from penchant.files import whole
 from penchant.simulate import plots
 from penchant.simulate.collab import Played
 from penchant.simulate.markdown import render
@@ -26,7 +26,8 @@ def write_report(report: Report, sessions: Iterable[Played], folder: Path) -> No
         OSError: the folder cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    write_whole(folder / "sessions.csv", partial(_write_sessions, sessions))
+    with whole(folder / "sessions.csv") as part:
+        _write_sessions(sessions, part)
     figures = {name: draw(report) for name, draw in plots.PLOTS.items()}
     write_pages(folder, REPORT.dump_json(report, indent=1), render(report), figures)
 

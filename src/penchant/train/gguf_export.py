@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from penchant.errors import InputError, ModelError
+from penchant.files import whole
 from penchant.train.checkpoint import architecture, gguf_tensors
 
 _FILE_TYPES = {
@@ -64,24 +65,24 @@ def write_gguf(
     """
     if matrix_type not in _FILE_TYPES:
         raise InputError(f"no GGUF of type {matrix_type.name} can be written: choose F16 or Q8_0")
-    part = path.with_name(f".part-{path.name}")
-    writer = gguf.GGUFWriter(part, gguf.MODEL_ARCH_NAMES[architecture(model.config.model_type)])
+    architecture_name = gguf.MODEL_ARCH_NAMES[architecture(model.config.model_type)]
     _check(model.config)
-    writer.add_type(gguf.GGUFType.MODEL)
-    writer.add_name(path.stem)
-    _add_shape(writer, model.config)
-    writer.add_file_type(_FILE_TYPES[matrix_type])
-    writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
-    _add_tokenizer(writer, tokenizer, model.config)
-    for name, tensor in gguf_tensors(model):
-        kind = _kind(name, tensor, matrix_type)
-        writer.add_tensor(name, gguf.quantize(tensor, kind), raw_dtype=kind)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with closing(writer):
-        writer.write_header_to_file()
-        writer.write_kv_data_to_file()
-        writer.write_tensors_to_file()
-    part.replace(path)
+    with whole(path) as part:
+        writer = gguf.GGUFWriter(part, architecture_name)
+        writer.add_type(gguf.GGUFType.MODEL)
+        writer.add_name(path.stem)
+        _add_shape(writer, model.config)
+        writer.add_file_type(_FILE_TYPES[matrix_type])
+        writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
+        _add_tokenizer(writer, tokenizer, model.config)
+        for name, tensor in gguf_tensors(model):
+            kind = _kind(name, tensor, matrix_type)
+            writer.add_tensor(name, gguf.quantize(tensor, kind), raw_dtype=kind)
+        with closing(writer):
+            writer.write_header_to_file()
+            writer.write_kv_data_to_file()
+            writer.write_tensors_to_file()
 
 
 def _check(config: Any) -> None:

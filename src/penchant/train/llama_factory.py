@@ -10,6 +10,7 @@ import json
 import logging
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -22,6 +23,7 @@ from penchant.errors import InputError, ParseError
 from penchant.extract.answer import FORMS
 from penchant.extract.schema import parse_tolerant
 from penchant.extract.window import build_messages, select_window
+from penchant.files import whole
 from penchant.text import clean_text
 from penchant.train.llama_factory_settings import make_settings
 from penchant.train.recipe import Recipe
@@ -116,19 +118,19 @@ def write_llama_factory(
         for name in parts
     }
     files: dict[str, Iterable[str]] = {
-        _INFO: [json.dumps(info, indent=2), "\n"],  # goes first: it says that the others are ours
-        **{f"{name}.jsonl": part for name, part in parts.items()},
         "train.yaml": [_HEADER.format(devices=devices), yaml.safe_dump(settings, sort_keys=False)],
+        **{f"{name}.jsonl": part for name, part in parts.items()},
+        _INFO: [json.dumps(info, indent=2), "\n"],
     }
     _check_replaceable(folder, files, recipe)
     folder.mkdir(parents=True, exist_ok=True)
-    for name, texts in files.items():
-        with _part(folder / name).open("w", encoding="utf-8") as out:
-            out.writelines(texts)
-        if isinstance(texts, _Rows) and not texts.count:
-            raise InputError(f"no window to put into {name}: give some, with text in a user turn")
-    for name in files:
-        _part(folder / name).replace(folder / name)
+    with ExitStack() as stack:  # the last one goes to its place first: it says that the others are ours
+        for name, texts in files.items():
+            part = stack.enter_context(whole(folder / name))
+            with part.open("w", encoding="utf-8") as out:
+                out.writelines(texts)
+            if isinstance(texts, _Rows) and not texts.count:
+                raise InputError(f"no window to put into {name}: give some, with text in a user turn")
     left_out = sum(part.left_out for part in parts.values())
     if left_out:
         _log.warning("left out %d windows without text in a user turn", left_out)
@@ -187,11 +189,6 @@ class _Rows:
             self.count += 1
             row = {"messages": [*messages, {"role": "assistant", "content": answer}]}
             yield json.dumps(row, ensure_ascii=False) + "\n"
-
-
-def _part(path: Path) -> Path:
-    """Return where a file is until it is complete."""
-    return path.with_name(f".part-{path.name}")
 
 
 def _check_replaceable(folder: Path, names: Iterable[str], recipe: Recipe) -> None:

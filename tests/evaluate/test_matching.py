@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 pytest.importorskip("scipy")
 
 from penchant.evaluate.keywords import KeywordExtractor
-from penchant.evaluate.matching import Matching, compare_exactly, find_duplicates, match, normalise
+from penchant.evaluate.matching import Likeness, Matching, compare_exactly, find_duplicates, match, normalise
 from penchant.types import Extraction, LabelledWindow, Preference
 from tests.evaluate.made import JUDGE, answer, answers, golds, rule, rules, some, window
 
@@ -112,6 +113,13 @@ def test_of_equal_rules_the_surer_one_is_right() -> None:
         found = answer(*(rule("use tabs", confidence=confidence) for confidence in confidences))
         verdicts = match(found, window([rule("use tabs")]), JUDGE).verdicts
         assert verdicts[confidences.index(0.9)] == "right"
+
+
+def test_of_rules_for_the_same_wish_the_surer_one_is_right_and_not_the_likest() -> None:
+    likeness = Likeness(np.array([[1.0], [0.7]]), np.ones((2, 1)), np.ones((2, 1), bool))
+    found = answer(rule("use tabs", confidence=0.3), rule("indent with tabs", confidence=0.8))
+    matching = match(found, window([rule("use tabs")]), lambda left, right: likeness)
+    assert matching.verdicts == ("wrong", "right")
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from penchant import Evidence, Extraction, Preference
 from penchant.extract.candidates import FEATURES, Candidate
+from penchant.extract.choose import choose
 from penchant.extract.confidence import Weighing
-from penchant.extract.embedded import choose
 from penchant.extract.evidence import Support
 from penchant.extract.finder import Findings, Scored
 from penchant.extract.schema import MAX_RULES, parse_strict, serialise

@@ -5,10 +5,11 @@
 The candidates are those of the likeliest answer and of ``SAMPLES`` by chance. One is right if it matches a required
 rule (``matching.py``); those that match optional ones are left out. Logistic regression over ``candidates.FEATURES``
 (ridge-penalised), then isotonic regression of right on its output, as regressions on the other windows (``FOLDS``) give
-it. Which of several rules of the same wish is the right one depends on which is the surest, so all of it is done twice.
-The operating point ``balanced`` is at the threshold of the best F1; ``recall`` at the highest one that still finds
-``RECALL`` of the required rules, or else loses no more than ``LOSS`` of those that can be found. The gate's threshold
-lets ``GATE_RECALL`` of the windows with a required rule pass, of these and of another file.
+it. Which of several rules of the same wish is the right one depends on which is the surest, so all of it is done twice;
+the last time, the isotonic regression sees only those that could be given (``choose.distinct``).
+The operating point ``balanced`` is at the highest threshold at which F1 is as good as the best one (``AS_GOOD``);
+``recall`` at the lowest one at which ``PRECISION`` of the rules are right. The gate's threshold lets ``GATE_RECALL`` of
+the windows with a required rule pass, of these and of another file.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from penchant.evaluate.matching import SemanticJudge, Verdict, match
 from penchant.evaluate.regression import regress
 from penchant.extract.answer import read_form
 from penchant.extract.candidates import FEATURES
+from penchant.extract.choose import distinct
 from penchant.extract.confidence import Confidence, Point, Weighing, matrix
 from penchant.extract.embedded import WEIGHTS
 from penchant.extract.encoder import Encoder
@@ -39,14 +41,14 @@ from penchant.models.fetch import sha256
 from penchant.models.store import ModelStore
 from penchant.types import Extraction, LabelledWindow
 
-SAMPLES = 8
+SAMPLES = 16
 """Answers by chance, beside the likeliest one."""
 
-RECALL = 0.9
-"""The recall that the operating point ``recall`` is to reach."""
+AS_GOOD = 0.005
+"""A difference in F1 that is none: of two such points, the one with fewer wrong rules is better."""
 
-LOSS = 0.03
-"""Share of the rules that can be found which it may lose where ``RECALL`` is out of reach."""
+PRECISION = 0.377
+"""Least precision at the operating point ``recall``: that of the published extractor, at its recall of 97.5%."""
 
 FOLDS = 5
 """Parts of the windows, each of which is weighed by a regression on the others."""
@@ -100,7 +102,10 @@ def fit(found: Sequence[Findings], gold: Sequence[LabelledWindow], judge: Semant
     weights = regress(scaled[counted], right[counted], RIDGE)
     cosines = np.array([scored.support.cosine for findings in found for scored in findings.scored])
     support = float(np.quantile(cosines[right & counted], UNSUPPORTED))
-    kept = cosines >= support
+    given, places = _distinct(found, chances, support)  # what users get: the confidence is of these
+    right, counted = _judge(given, gold, judge, chances[places])
+    knots, levels = _isotonic(outputs[places][counted], right[counted])
+    chances = np.interp(outputs[places], knots, levels)
     required = sum(len(window.preferences) for window in gold)
     return Weighing(
         samples=SAMPLES,
@@ -112,9 +117,7 @@ def fit(found: Sequence[Findings], gold: Sequence[LabelledWindow], judge: Semant
         knots=tuple(knots),
         levels=tuple(levels),
         support=support,
-        least={
-            point: _threshold(point, chances[kept], right[kept], counted[kept], required) for point in get_args(Point)
-        },
+        least={point: _threshold(point, chances, right, counted, required) for point in get_args(Point)},
     )
 
 
@@ -129,8 +132,23 @@ def _judge(
             scored.candidate.rule.model_copy(update={"confidence": chance})
             for scored, chance in zip(findings.scored, mine, strict=True)
         )
-        verdicts += match(Extraction(preferences=rules), window, judge, surest=True).verdicts
+        verdicts += match(Extraction(preferences=rules), window, judge).verdicts
     return np.array([each == "right" for each in verdicts]), np.array([each != "neutral" for each in verdicts])
+
+
+def _distinct(
+    found: Sequence[Findings], chances: NDArray[np.float64], support: float
+) -> tuple[list[Findings], NDArray[np.int64]]:
+    """Return the candidates that could be given, and their places among all."""
+    given: list[Findings] = []
+    places: list[int] = []
+    done = 0
+    for findings in found:
+        mine = distinct(findings.scored, chances[done : done + len(findings.scored)], support)
+        given.append(Findings(tuple(findings.scored[place] for place in mine), findings.greedy))
+        places += [done + place for place in mine]
+        done += len(findings.scored)
+    return given, np.array(places, int)
 
 
 def _apart(
@@ -161,11 +179,13 @@ def _threshold(
 ) -> float:
     thresholds = np.unique(chances)
     hits = np.array([(right & (chances >= least)).sum() for least in thresholds])
-    if point == "recall":
-        enough = np.flatnonzero(hits >= min(RECALL * required, (1 - LOSS) * hits[0]))
-        return float(thresholds[enough[-1]])
     wrong = np.array([(~right & counted & (chances >= least)).sum() for least in thresholds])
-    return float(thresholds[np.argmax(2 * hits / (hits + wrong + required))])
+    scores = 2 * hits / (hits + wrong + required)
+    best = int(np.flatnonzero(scores >= scores.max() - AS_GOOD)[-1])
+    if point == "balanced":
+        return float(thresholds[best])
+    precise = hits[:best] >= PRECISION * (hits[:best] + wrong[:best])
+    return float(thresholds[np.argmax(np.append(precise, True))])
 
 
 def main() -> None:

@@ -102,19 +102,20 @@ class Matching:
     perfect: bool
 
 
-def match(extraction: Extraction, gold: LabelledWindow, judge: Judge, surest: bool = False) -> Matching:
-    """Match the rules one-to-one: as many required ones as possible, then as many optional ones, then the likest.
+def match(extraction: Extraction, gold: LabelledWindow, judge: Judge) -> Matching:
+    """Match the rules one-to-one: as many required ones as possible, then as many optional ones, then the surest.
 
     These aims come strictly one after the other, so that the counts do not depend on the order of the rules. Of rules
-    that are equally alike to a gold rule, the surer one wins; with ``surest``, the surest do before the likest.
+    that are the same wish as a gold rule the surest is its partner, as in the evaluation of object detectors, so that
+    what is said again counts against the less sure one; of equally sure ones it is the likest.
     """
     rules = extraction.preferences
     likeness = judge(rules, gold.rules)
-    size = min(likeness.same.shape) + 1  # more than the likenesses, each at most 1, can add up to
+    size = min(likeness.same.shape) + 1  # more than confidences, each at most 1, can add up to
     aims = [size**2] * len(gold.preferences) + [size] * len(gold.optional)
     sure = np.array([rule.confidence for rule in rules]).reshape(-1, 1)
     like = np.clip(likeness.actions, 0, 1)
-    gains = np.where(likeness.same, np.array(aims) + (sure + 1e-6 * like if surest else like + 1e-6 * sure), 0.0)
+    gains = np.where(likeness.same, np.array(aims) + sure + 1e-6 * like, 0.0)
     pairs = zip(*linear_sum_assignment(gains, maximize=True), strict=True)
     chosen = {int(row): int(column) for row, column in pairs if likeness.same[row, column]}
     partners = tuple(map(chosen.get, range(len(rules))))

@@ -8,7 +8,6 @@ says how probable a rule must be.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -16,21 +15,18 @@ from pathlib import Path
 from penchant.errors import InputError, ModelError
 from penchant.extract.answer import read_form
 from penchant.extract.base import Extractor
-from penchant.extract.confidence import FILE, Confidence, Point, Weighing, check_point, load_confidence, matrix
+from penchant.extract.choose import choose
+from penchant.extract.confidence import FILE, Confidence, Point, check_point, load_confidence
 from penchant.extract.encoder import Encoder
-from penchant.extract.finder import Finder, Findings
+from penchant.extract.finder import Finder
 from penchant.extract.generator import BATCH_SIZE
-from penchant.extract.schema import MAX_RULES, unique
 from penchant.models.catalog import EMBEDDED
 from penchant.models.fetch import sha256
 from penchant.models.store import ModelStore
-from penchant.types import Evidence, Extraction, Preference, Turn
+from penchant.types import Extraction, Turn
 
 WEIGHTS = Path(str(files("penchant.models") / "weights"))
 """What is shipped: the encoder, and the calibration of the shipped model."""
-
-REPEATED = 0.67
-"""Share of the shorter action's words from which on two rules that rest on the same words of the user are one wish."""
 
 
 class EmbeddedExtractor(Extractor):
@@ -96,44 +92,8 @@ class EmbeddedExtractor(Extractor):
         return results
 
 
-def _is_repeated(rule: Preference, surer: Preference) -> bool:
-    """Say whether two actions have most words of the shorter one in common."""
-    ours, theirs = (set(re.findall(r"\w+", each.action.lower())) for each in (rule, surer))
-    return len(ours & theirs) >= REPEATED * min(len(ours), len(theirs))
-
-
 def _check_fit(confidence: Confidence, folder: Path) -> None:
     weights = {"model": folder / "openvino_model.bin", "encoder": WEIGHTS / "encoder" / "encoder.bin"}
     for name, path in weights.items():
         if sha256(path) != getattr(confidence, name):
             raise ModelError(f"{folder / FILE} was fitted for another {name}: fit it again (penchant.evaluate.fit)")
-
-
-def choose(findings: Findings, weighing: Weighing, point: Point) -> Extraction:
-    """Keep the candidates that are probable enough and rest on the user's words, the surest first.
-
-    One that says again what a surer one rests on, mostly in the same words (``REPEATED``), is left out.
-    An answer that could not be read stays one, unless another answer has such a rule.
-    """
-    chances = weighing.of(matrix([scored.features for scored in findings.scored]))
-    least = weighing.least[point]
-    probable = sorted(
-        ((chance, scored) for chance, scored in zip(chances, findings.scored, strict=True) if chance >= least),
-        key=lambda pair: -pair[0],
-    )
-    kept: dict[Preference, Evidence] = {}
-    for chance, scored in probable:
-        if scored.support.cosine >= weighing.support:
-            rule = scored.candidate.rule.model_copy(update={"confidence": round(float(chance), 3)})
-            evidence = scored.support.evidence
-            if not any(evidence == other and _is_repeated(rule, surer) for surer, other in kept.items()):
-                kept[rule] = evidence
-    rules = unique(list(kept))[:MAX_RULES]
-    if not rules and not findings.greedy.valid:
-        return findings.greedy
-    return Extraction(
-        preferences=rules,
-        evidence=tuple(kept[rule] for rule in rules),
-        unsupported=sum(scored.support.cosine < weighing.support for _, scored in probable),
-        repairs=findings.greedy.repairs,
-    )

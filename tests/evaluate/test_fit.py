@@ -13,7 +13,7 @@ pytest.importorskip("torch")
 from penchant import Extraction, Preference, Turn
 from penchant.data.records import load_windows
 from penchant.evaluate.calibration import calibrate
-from penchant.evaluate.fit import GATE_RECALL, PRECISION, fit, gate_threshold
+from penchant.evaluate.fit import GATE_RECALL, PRECISION, cross_validate, fit, gate_threshold
 from penchant.evaluate.matching import SemanticJudge
 from penchant.extract.candidates import FEATURES, Candidate
 from penchant.extract.confidence import FILE, Weighing, load_confidence
@@ -113,6 +113,17 @@ def test_recall_goes_as_far_down_as_its_precision_allows() -> None:
     assert right.mean() < PRECISION - 0.01
     assert right[chances >= fitted.least["recall"]].mean() == pytest.approx(PRECISION, abs=0.02)
     assert right[chances >= fitted.least["balanced"]].mean() > PRECISION + 0.05
+
+
+def test_cross_validation_tells_what_the_points_are_worth() -> None:
+    found, gold = made(1500, seed=6, supports=tuple((place / 60) ** 2 for place in range(60)))
+    worth = cross_validate(found, gold, JUDGE)
+    (balanced, calibration), (recall, _) = worth["balanced"], worth["recall"]
+    assert balanced.windows == recall.windows == 1500
+    assert recall.right > balanced.right
+    assert recall.precision.value == pytest.approx(PRECISION, abs=0.04)
+    assert calibration.ece is not None
+    assert calibration.ece < 0.06
 
 
 def test_one_in_a_hundred_right_rules_may_rest_on_less(fitted: Weighing) -> None:

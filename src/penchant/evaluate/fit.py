@@ -9,7 +9,8 @@ it. Which of several rules of the same wish is the right one depends on which is
 the last time, the isotonic regression sees only those that could be given (``choose.distinct``).
 The operating point ``balanced`` is at the highest threshold at which F1 is as good as the best one (``AS_GOOD``);
 ``recall`` at the lowest one at which ``PRECISION`` of the rules are right. The gate's threshold lets ``GATE_RECALL`` of
-the windows with a required rule pass, of these and of another file.
+the windows with a required rule pass, of these and of another file. What the points are worth on windows not seen is
+printed, cross-validated.
 """
 
 from __future__ import annotations
@@ -26,12 +27,15 @@ from tqdm import tqdm
 
 from penchant.data.records import load_windows
 from penchant.errors import InputError
+from penchant.evaluate.calibration import Calibration, calibrate
 from penchant.evaluate.embedding import MiniLM
 from penchant.evaluate.matching import SemanticJudge, Verdict, match
+from penchant.evaluate.metrics import Estimate, RuleScores, score_rules
+from penchant.evaluate.pages import percent
 from penchant.evaluate.regression import regress
 from penchant.extract.answer import read_form
 from penchant.extract.candidates import FEATURES
-from penchant.extract.choose import distinct
+from penchant.extract.choose import choose, distinct
 from penchant.extract.confidence import Confidence, Point, Weighing, matrix
 from penchant.extract.embedded import WEIGHTS
 from penchant.extract.encoder import Encoder
@@ -121,6 +125,32 @@ def fit(found: Sequence[Findings], gold: Sequence[LabelledWindow], judge: Semant
     )
 
 
+def cross_validate(
+    found: Sequence[Findings], gold: Sequence[LabelledWindow], judge: SemanticJudge
+) -> dict[Point, tuple[RuleScores, Calibration]]:
+    """Return what each operating point is worth on windows that fit and thresholds have not seen.
+
+    The windows are cut into ``FOLDS`` parts; arguments and errors are those of ``fit``.
+    """
+    parts = np.arange(len(gold)) % FOLDS
+    answers: dict[Point, list[Extraction]] = {point: [Extraction()] * len(gold) for point in get_args(Point)}
+    for part in tqdm(range(FOLDS), desc="cross-validation", unit="part"):
+        seen = np.flatnonzero(parts != part).tolist()
+        weighing = fit([found[place] for place in seen], [gold[place] for place in seen], judge)
+        for place in np.flatnonzero(parts == part).tolist():
+            for point, given in answers.items():
+                given[place] = choose(found[place], weighing, point)
+    return {point: _score(given, gold, judge) for point, given in answers.items()}
+
+
+def _score(
+    given: Sequence[Extraction], gold: Sequence[LabelledWindow], judge: SemanticJudge
+) -> tuple[RuleScores, Calibration]:
+    matchings = [match(extraction, window, judge) for extraction, window in zip(given, gold, strict=True)]
+    confidences = [rule.confidence for extraction in given for rule in extraction.preferences]
+    return score_rules(matchings), calibrate(confidences, [each for found in matchings for each in found.verdicts])
+
+
 def _judge(
     found: Sequence[Findings], gold: Sequence[LabelledWindow], judge: SemanticJudge, chances: NDArray[np.float64]
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
@@ -201,16 +231,16 @@ def main() -> None:
     encoder = Encoder(WEIGHTS / "encoder")
     gold = [window for path in args.windows for window in load_windows(path, LabelledWindow)]
     more = load_windows(args.gate_on, LabelledWindow)
-    scores, others = (encoder.probabilities([w.turns for w in windows]).tolist() for windows in (gold, more))
-    gate = min(gate_threshold(scores, gold), gate_threshold(others, more))
+    gates, others = (encoder.probabilities([w.turns for w in windows]).tolist() for windows in (gold, more))
+    gate = min(gate_threshold(gates, gold), gate_threshold(others, more))
     folder = Path(args.model) if args.model else ModelStore.default().ensure(EMBEDDED)
     finder = Finder(folder, read_form(folder), encoder)
     judge = SemanticJudge(MiniLM().embed)
-    read = [place for place, score in enumerate(scores) if score >= gate]
+    read = [place for place, score in enumerate(gates) if score >= gate]
     found = [Findings((), Extraction())] * len(gold)
     for start in tqdm(range(0, len(read), 40), desc="windows", unit="batch"):
         batch = read[start : start + 40]
-        findings = finder.find([gold[place].turns for place in batch], [scores[place] for place in batch], SAMPLES)
+        findings = finder.find([gold[place].turns for place in batch], [gates[place] for place in batch], SAMPLES)
         for place, each in zip(batch, findings, strict=True):
             found[place] = each
     finder.close()
@@ -222,9 +252,14 @@ def main() -> None:
         weighing=weighing,
     )
     args.output.write_text(fitted.model_dump_json(indent=1) + "\n", encoding="utf-8")
-    print(
-        f"{args.output}: gate {gate:.4f}, " + ", ".join(f"{name} {least:.4f}" for name, least in weighing.least.items())
-    )
+    print(f"{args.output}: gate {gate:.4f}. On windows that fit and thresholds have not seen (95% intervals):")
+    for point, (scores, calibration) in cross_validate(found, gold, judge).items():
+        error, by_chance = (percent(Estimate(ece)) for ece in (calibration.ece, calibration.ece_by_chance))
+        print(
+            f"{point}, a confidence of {weighing.least[point]:.4f} at least: precision {percent(scores.precision)}, "
+            f"recall {percent(scores.recall)}, F1 {percent(scores.f1)}; ECE {error} over {calibration.rules} rules, by "
+            f"chance alone {by_chance}"
+        )
 
 
 if __name__ == "__main__":

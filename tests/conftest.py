@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,11 @@ REAL_MODELS = models_home().absolute()
 """The models of the user who runs the tests, looked up before the tests get homes of their own."""
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # two runs may go on beside each other; torch reads it when imported
+
+if (
+    signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+):  # of a job in the background; processes under test would inherit it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 settings.register_profile("penchant", deadline=None)  # a test says what is right, not how fast the machine is
 settings.load_profile("penchant")

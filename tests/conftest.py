@@ -19,9 +19,7 @@ REAL_MODELS = models_home().absolute()
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # two runs may go on beside each other; torch reads it when imported
 
-if (
-    signal.getsignal(signal.SIGINT) is signal.SIG_IGN
-):  # of a job in the background; processes under test would inherit it
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # in the background; processes under test would inherit it
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 settings.register_profile("penchant", deadline=None)  # a test says what is right, not how fast the machine is

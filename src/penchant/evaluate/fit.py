@@ -130,7 +130,8 @@ def cross_validate(
 ) -> dict[Point, tuple[RuleScores, Calibration]]:
     """Return what each operating point is worth on windows that fit and thresholds have not seen.
 
-    The windows are cut into ``FOLDS`` parts; arguments and errors are those of ``fit``.
+    The windows are cut into ``FOLDS`` parts; the gate's threshold alone has seen them. Arguments and errors are those
+    of ``fit``.
     """
     parts = np.arange(len(gold)) % FOLDS
     answers: dict[Point, list[Extraction]] = {point: [Extraction()] * len(gold) for point in get_args(Point)}

@@ -13,7 +13,7 @@ pytest.importorskip("torch")
 from penchant import Extraction, Preference, Turn
 from penchant.data.records import load_windows
 from penchant.evaluate.calibration import calibrate
-from penchant.evaluate.fit import GATE_RECALL, PRECISION, cross_validate, fit, gate_threshold
+from penchant.evaluate.fit import GATE_RECALL, PRECISION, SAMPLES, cross_validate, fit, gate_threshold
 from penchant.evaluate.matching import SemanticJudge
 from penchant.extract.candidates import FEATURES, Candidate
 from penchant.extract.confidence import FILE, Weighing, load_confidence
@@ -86,6 +86,7 @@ def test_the_confidence_is_the_share_of_right_rules_on_other_windows(fitted: Wei
 
 def test_the_points_are_where_they_should_be(fitted: Weighing) -> None:
     assert 0 <= fitted.least["recall"] < fitted.least["balanced"] < 0.9
+    assert fitted.samples == SAMPLES
 
 
 def test_of_rules_that_say_the_same_the_surest_is_the_right_one() -> None:

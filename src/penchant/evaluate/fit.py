@@ -121,7 +121,7 @@ def fit(found: Sequence[Findings], gold: Sequence[LabelledWindow], judge: Semant
         knots=tuple(knots),
         levels=tuple(levels),
         support=support,
-        least={point: _threshold(point, chances, right, counted, required) for point in get_args(Point)},
+        least=_thresholds(chances, right, counted, required),
     )
 
 
@@ -205,18 +205,17 @@ def _isotonic(
     return knots, isotonic_regression(shares, weights=[len(part) for part in parts]).x
 
 
-def _threshold(
-    point: Point, chances: NDArray[np.float64], right: NDArray[np.bool_], counted: NDArray[np.bool_], required: int
-) -> float:
+def _thresholds(
+    chances: NDArray[np.float64], right: NDArray[np.bool_], counted: NDArray[np.bool_], required: int
+) -> dict[Point, float]:
     thresholds = np.unique(chances)
     hits = np.array([(right & (chances >= least)).sum() for least in thresholds])
     wrong = np.array([(~right & counted & (chances >= least)).sum() for least in thresholds])
     scores = 2 * hits / (hits + wrong + required)
-    best = int(np.flatnonzero(scores >= scores.max() - AS_GOOD)[-1])
-    if point == "balanced":
-        return float(thresholds[best])
-    precise = hits[:best] >= PRECISION * (hits[:best] + wrong[:best])
-    return float(thresholds[np.argmax(np.append(precise, True))])
+    balanced = int(np.flatnonzero(scores >= scores.max() - AS_GOOD)[-1])
+    precise = hits[:balanced] >= PRECISION * (hits + wrong)[:balanced]
+    recall = int(np.argmax(np.append(precise, True)))  # `balanced` itself if no lower one is precise enough
+    return {"balanced": float(thresholds[balanced]), "recall": float(thresholds[recall])}
 
 
 def main() -> None:
